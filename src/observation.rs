@@ -1,0 +1,134 @@
+//! An observation: known, or unknown with a cause. Unknown is data, not an error: it blocks only what depends on it.
+
+use serde::Serialize;
+
+use crate::address::HostName;
+use crate::manifest::UnsetVariable;
+use crate::text::Untrusted;
+
+/// Something looked at.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Observation<T> {
+    /// What was seen.
+    Known(T),
+    /// It could not be seen.
+    Unknown(Cause),
+}
+
+impl<T> Observation<T> {
+    /// What was seen, if anything.
+    pub fn known(&self) -> Option<&T> {
+        match self {
+            Self::Known(seen) => Some(seen),
+            Self::Unknown(_) => None,
+        }
+    }
+
+    /// Why nothing was seen.
+    pub fn cause(&self) -> Option<&Cause> {
+        match self {
+            Self::Known(_) => None,
+            Self::Unknown(cause) => Some(cause),
+        }
+    }
+}
+
+/// Why something is unknown. Rendering turns it into a sentence and the command that helps.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "cause", rename_all = "snake_case")]
+pub enum Cause {
+    /// No item has exactly this name (or id).
+    ItemMissing {
+        /// What was looked for.
+        wanted: Untrusted,
+        /// The nearest names there are.
+        similar: Vec<Untrusted>,
+    },
+    /// Several items have it.
+    ItemAmbiguous {
+        /// What was looked for.
+        wanted: Untrusted,
+        /// How many there are.
+        count: usize,
+    },
+    /// The item is there and its field is empty.
+    ItemEmpty {
+        /// The item.
+        item: Untrusted,
+    },
+    /// The item has no such field.
+    FieldMissing {
+        /// The item.
+        item: Untrusted,
+        /// The field.
+        field: Untrusted,
+    },
+    /// The item asks for the master password at each use: not in the background.
+    ItemReprompt {
+        /// The item.
+        item: Untrusted,
+    },
+    /// The vault could not decrypt the item or the read failed.
+    ItemUnreadable {
+        /// The item.
+        item: Untrusted,
+        /// What the program said, without any value.
+        detail: Untrusted,
+    },
+    /// The vault is locked and may not be unlocked here.
+    VaultLocked {
+        /// The command that unlocks it.
+        unlock: String,
+    },
+    /// The vault's program is not installed, not logged in, not running, or failed.
+    VaultUnavailable {
+        /// What failed.
+        what: Untrusted,
+        /// What to do next.
+        next: String,
+    },
+    /// The host did not answer.
+    HostUnreachable {
+        /// The host.
+        host: HostName,
+        /// In a few words, such as `connection refused`.
+        detail: Untrusted,
+    },
+    /// The host's ssh key is unknown or has changed.
+    HostKeyRefused {
+        /// The host.
+        host: HostName,
+        /// What ssh said.
+        detail: Untrusted,
+    },
+    /// Only root can see it there, and `become: never`.
+    NeedsRoot {
+        /// The host.
+        host: HostName,
+    },
+    /// The host answered something that is not understood.
+    HostUnclear {
+        /// The host.
+        host: HostName,
+        /// What.
+        detail: Untrusted,
+    },
+    /// A file could not be read.
+    FileUnreadable {
+        /// Its path.
+        path: Untrusted,
+        /// The operating system's words.
+        detail: Untrusted,
+    },
+    /// A file that is not taken: a symlink, a directory, too large, or a private key.
+    FileRefused {
+        /// Its path.
+        path: Untrusted,
+        /// Why.
+        why: String,
+    },
+    /// A variable of the manifest is not set here.
+    Unset(UnsetVariable),
+    /// `--refresh=false`, or outside of what `--target` named: it was not looked at.
+    NotLookedAt,
+}

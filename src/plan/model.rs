@@ -1,0 +1,427 @@
+//! A plan as plain data: what will change and why, what is blocked and by what, and the steps in their order.
+//! It holds no value and no length. Two plans are the same plan when they are equal.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use serde::{Deserialize, Serialize};
+
+use crate::address::{Address, FileName, HostName};
+use crate::digest::Digest;
+use crate::observation::Cause;
+use crate::secret::{Fingerprint, SecretName};
+use crate::sops::Recipient;
+use crate::text::Untrusted;
+
+/// What an apply would do.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize)]
+pub struct Plan {
+    /// What will change, in the order in which it is shown: files, secrets, keys, hosts.
+    pub changes: Vec<Change>,
+    /// What would have to change or be known, and cannot; each says by what. It is left as it is.
+    pub blocked: Vec<Blocked>,
+    /// What was not looked at or did not answer; nothing is said about it.
+    pub unchecked: BTreeMap<Address, Cause>,
+    /// What is worth a line and changes nothing.
+    pub notes: Vec<Note>,
+    /// What will be done, in order.
+    pub steps: Vec<Step>,
+}
+
+/// One thing that will change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Change {
+    /// What.
+    pub address: Address,
+    /// How.
+    pub action: Action,
+    /// Why; never empty. It explains and never decides.
+    pub reasons: BTreeSet<Reason>,
+    /// What a reader wants to know beside it.
+    pub details: Details,
+}
+
+/// How a thing changes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Action {
+    /// It is not there and will be.
+    Create,
+    /// It is there and will differ.
+    Update,
+    /// It will be gone.
+    Destroy,
+    /// A host is brought to what its file says.
+    Switch,
+}
+
+/// Why something changes: one for each row of the decision table.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "reason", rename_all = "snake_case")]
+pub enum Reason {
+    /// The file is not there.
+    FileMissing,
+    /// The sops file has no such key.
+    KeyMissing,
+    /// The receipt knows the key as ours, and the manifest no longer declares it.
+    KeyUndeclared,
+    /// Somebody else's key, destroyed because `--destroy-foreign` names it.
+    ForeignKey,
+    /// The vault's value is another than the one we wrote.
+    ValueChanged,
+    /// No receipt knows it: what it holds cannot be told.
+    NeverRecorded,
+    /// The receipt was made under another fingerprint key: what it holds cannot be told.
+    OtherFingerprintKey,
+    /// Its ciphertext is not the one we wrote.
+    EditedOutside,
+    /// The file as a whole is not the one we wrote, though each of its values is: `lastmodified`, the MAC or the layout.
+    FileEditedOutside,
+    /// It holds a type that no host installs.
+    WrongType,
+    /// The file is cut off, has conflict markers or is none of sops; replaced because `--replace` names it.
+    FileBroken,
+    /// What the manifest says of owner, mode, units or binding is not what the index says.
+    DeclarationChanged,
+    /// It had another name.
+    Renamed {
+        /// The old one.
+        from: SecretName,
+    },
+    /// The file is encrypted to others than its hosts' accepted keys.
+    RecipientsChanged {
+        /// Recipients that come.
+        added: BTreeSet<Recipient>,
+        /// Recipients that go.
+        removed: BTreeSet<Untrusted>,
+    },
+    /// A public file differs from its source, and is the one we wrote.
+    SourceChanged,
+    /// The index does not belong to the manifest and the file.
+    IndexStale,
+    /// The file or index that it installs from changes in this plan.
+    FileChanges,
+    /// It installs from an older file.
+    HostBehind,
+    /// A secret there is absent or has another owner, group, mode or size than declared.
+    HostDrifted {
+        /// Which, and what differs: `absent`, `owner`, `group`, `mode`, `size`.
+        secrets: BTreeMap<SecretName, BTreeSet<Difference>>,
+    },
+    /// Its last activation failed: what is live is older than its system.
+    ActivationFailed,
+}
+
+/// What differs on a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Difference {
+    /// It is not there.
+    Absent,
+    /// The owner.
+    Owner,
+    /// The group.
+    Group,
+    /// The mode.
+    Mode,
+    /// The size: it holds another value.
+    Size,
+}
+
+impl Reason {
+    /// Whether it tells that something moved behind our back, rather than that the wish changed.
+    #[must_use]
+    pub fn is_drift(&self) -> bool {
+        matches!(
+            self,
+            Self::EditedOutside
+                | Self::FileEditedOutside
+                | Self::WrongType
+                | Self::FileBroken
+                | Self::HostDrifted { .. }
+                | Self::ActivationFailed
+        )
+    }
+}
+
+/// What a reader wants to know beside a change.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum Details {
+    /// Of a secret.
+    Secret {
+        /// The item it comes from.
+        item: Untrusted,
+        /// The file that carries it.
+        file: FileName,
+        /// Where it arrives.
+        installs: Vec<Install>,
+        /// The option that takes its path, dotted.
+        bind: Option<String>,
+        /// Units that restart or reload when it changes.
+        units: Vec<String>,
+        /// When its item was changed, seconds since 1970.
+        changed_at: Option<i64>,
+    },
+    /// Of a key that goes.
+    Key {
+        /// The file that loses it.
+        file: FileName,
+    },
+    /// Of a public file.
+    Public {
+        /// Such as `read from host vm` or `copy of ~/.ssh/id_ed25519.pub`.
+        source: String,
+        /// Its one line, cut; `None` when it is known after apply.
+        content: Option<Untrusted>,
+    },
+    /// Of a sops file, counted on its own only where no secret in it explains it.
+    Sops {
+        /// To whom it will be encrypted.
+        hosts: BTreeSet<HostName>,
+    },
+    /// Of the index.
+    Index,
+    /// Of a host.
+    Host {
+        /// The switch in a few words, such as `bash docs/vm.sh switch`.
+        switch: String,
+    },
+}
+
+/// Where a secret arrives.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Install {
+    /// The host.
+    pub host: HostName,
+    /// The path there.
+    pub path: String,
+    /// The declared owner.
+    pub owner: Option<String>,
+    /// The declared group.
+    pub group: Option<String>,
+    /// The declared mode.
+    pub mode: Option<String>,
+}
+
+/// Something that would have to change or be known, and cannot.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+pub struct Blocked {
+    /// What.
+    pub address: Address,
+    /// By what.
+    pub by: Blocker,
+}
+
+/// What blocks.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "blocked_by", rename_all = "snake_case")]
+pub enum Blocker {
+    /// Something that must be known is not.
+    Unknown(Cause),
+    /// A key that is not ours and not declared would be lost: declare it, or `--destroy-foreign` it.
+    ForeignKey,
+    /// A host's key is not the accepted one: `--accept-recipient` takes the new one.
+    HostKeyChanged {
+        /// The accepted one, which would go.
+        accepted: Recipient,
+        /// The one now seen; `None` when the host has lost its identity and a new one would be made.
+        offered: Option<Recipient>,
+        /// Where it was seen.
+        seen: KeySeen,
+    },
+    /// The key of a host was never accepted and cannot be read now: a file alone is not believed.
+    HostKeyUnverified,
+    /// The sops file is broken: `--replace` writes it anew.
+    FileBroken {
+        /// What is wrong with it.
+        problem: Untrusted,
+    },
+    /// The file uses Shamir key groups: it is not ours to write.
+    KeyGroups,
+    /// It depends on something that is blocked.
+    DependsOn(Address),
+}
+
+/// Where another key than the accepted one was seen.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum KeySeen {
+    /// On the host, just now.
+    OnHost,
+    /// In the dataset, while the host could not be asked.
+    InDataset,
+    /// The manifest names another than the one that was accepted or that the host has.
+    InManifest,
+}
+
+/// What is worth a line and changes nothing.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(tag = "note", rename_all = "snake_case")]
+pub enum Note {
+    /// A run-time secret cannot be had.
+    RuntimeSecret {
+        /// Which.
+        secret: SecretName,
+        /// Why.
+        cause: Cause,
+    },
+    /// The key of a host could only be read by root: the accepted one is used unverified.
+    HostKeyUnverified {
+        /// Which host.
+        host: HostName,
+    },
+    /// A host has no `switch`: bringing it up to date is left to its owner.
+    SwitchByHand {
+        /// Which host.
+        host: HostName,
+    },
+    /// `--no-switch`: a host that would be switched.
+    SwitchWithheld {
+        /// Which host.
+        host: HostName,
+    },
+    /// What `--target` did not name and comes along, since a file is encrypted whole.
+    ComesAlong {
+        /// What.
+        address: Address,
+    },
+    /// `--target` is in effect.
+    Targeted,
+    /// The receipt was made under another fingerprint key.
+    OtherFingerprintKey,
+    /// A file that we published once is no longer declared; it stays.
+    FileForgotten {
+        /// Which.
+        file: FileName,
+    },
+    /// A file reaches a host for which a secret in it was not declared.
+    Overshared {
+        /// Which secret.
+        secret: SecretName,
+        /// Which host can decrypt it.
+        host: HostName,
+    },
+    /// What a host says of itself.
+    Host {
+        /// Which.
+        host: HostName,
+        /// What.
+        text: Untrusted,
+    },
+}
+
+/// One step of an apply. Each carries the state that it expects to find; a step that finds another does nothing.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+#[serde(tag = "step", rename_all = "snake_case")]
+pub enum Step {
+    /// Make an age identity on a host that has none; one that is there is never overwritten.
+    MakeIdentity {
+        /// Where.
+        host: HostName,
+    },
+    /// Write a public file.
+    Publish {
+        /// Which.
+        file: FileName,
+        /// The digest of what is there now.
+        expects: Option<Digest>,
+    },
+    /// Read every value of a file into memory.
+    Collect {
+        /// For which file.
+        file: FileName,
+        /// Which values; each must be the one that was planned.
+        items: Vec<Wanted>,
+    },
+    /// Encrypt the collected values and put the file in place.
+    Encrypt {
+        /// Which.
+        file: FileName,
+        /// To whom.
+        recipients: Vec<EncryptTo>,
+        /// The digest of what is there now.
+        expects: Option<Digest>,
+    },
+    /// Write `reconcile.json`.
+    Index {
+        /// The digest of what is there now.
+        expects: Option<Digest>,
+    },
+    /// Bring a host to what its file says. It deploys everything pending in the host's configuration.
+    Switch {
+        /// Which.
+        host: HostName,
+    },
+    /// Look at a host until it shows the new file and every declared attribute.
+    Verify {
+        /// Which.
+        host: HostName,
+        /// Seconds until that counts as failed.
+        deadline: u64,
+    },
+}
+
+/// One value to collect.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Wanted {
+    /// Of which secret.
+    pub secret: SecretName,
+    /// The value that was planned; `None` when its revision proved it unchanged without reading it.
+    pub fingerprint: Option<Fingerprint>,
+}
+
+/// A recipient of a file.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum EncryptTo {
+    /// This one.
+    Key(Recipient),
+    /// The one that an earlier step makes on this host.
+    MadeByApply(HostName),
+}
+
+/// The numbers of the summary line.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Counts {
+    /// Secrets and files to add.
+    pub add: usize,
+    /// Secrets and files to change.
+    pub change: usize,
+    /// Secrets and keys to destroy.
+    pub destroy: usize,
+    /// Files to encrypt.
+    pub encrypt: usize,
+    /// Hosts to switch.
+    pub switch: usize,
+}
+
+impl Plan {
+    /// Whether there is nothing to do and nothing in the way. Only with nothing unchecked is that `No changes.`
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.changes.is_empty() && self.blocked.is_empty() && self.steps.is_empty()
+    }
+
+    /// Whether everything was looked at.
+    #[must_use]
+    pub fn is_complete(&self) -> bool {
+        self.unchecked.is_empty() && self.blocked.is_empty()
+    }
+
+    /// The numbers of the summary line: secrets and dataset files; hosts and encryptions apart.
+    #[must_use]
+    pub fn counts(&self) -> Counts {
+        let counted = |action: Action| {
+            let of_action = |change: &&Change| change.action == action && !matches!(change.details, Details::Index);
+            self.changes.iter().filter(of_action).count()
+        };
+        let steps = |kind: fn(&Step) -> bool| self.steps.iter().filter(|step| kind(step)).count();
+        Counts {
+            add: counted(Action::Create),
+            change: counted(Action::Update),
+            destroy: counted(Action::Destroy),
+            encrypt: steps(|step| matches!(step, Step::Encrypt { .. })),
+            switch: steps(|step| matches!(step, Step::Switch { .. })),
+        }
+    }
+}

@@ -1,0 +1,130 @@
+//! The receipt: what the last apply wrote, so that a later plan can tell drift from change. It holds keyed
+//! fingerprints and digests of ciphertexts, never a value.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::path::PathBuf;
+
+use serde::{Deserialize, Serialize};
+
+use crate::actual::Actual;
+use crate::address::{FileName, HostName, KeyPath};
+use crate::desired::{ItemIdentity, Revision};
+use crate::digest::Digest;
+use crate::secret::{Fingerprint, SecretName};
+use crate::sops::Recipient;
+
+/// The version that this program writes.
+pub const VERSION: u32 = 1;
+
+/// What the last apply wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Receipt {
+    /// [`VERSION`].
+    pub version: u32,
+    /// Random, made with the first receipt: two histories never mix.
+    pub lineage: String,
+    /// Counts the writes of this lineage.
+    pub serial: u64,
+    /// The dataset directory that it is about.
+    pub dataset: PathBuf,
+    /// The files.
+    pub files: BTreeMap<FileName, FileRecord>,
+    /// The hosts.
+    pub hosts: BTreeMap<HostName, HostRecord>,
+}
+
+/// What is recorded of a file: what is there for sure, and what an apply was about to put there.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct FileRecord {
+    /// What we wrote last.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub written: Option<Written>,
+    /// What we were writing when this was recorded: the file is one or the other.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub pending: Option<Written>,
+}
+
+/// One version of a file that we wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Written {
+    /// Of the whole file.
+    pub digest: Digest,
+    /// When, RFC 3339.
+    pub at: String,
+    /// To whom it was encrypted; empty for a public file.
+    #[serde(skip_serializing_if = "BTreeSet::is_empty", default)]
+    pub recipients: BTreeSet<Recipient>,
+    /// Its keys; empty for a public file.
+    #[serde(skip_serializing_if = "Vec::is_empty", default)]
+    pub keys: Vec<KeyRecord>,
+}
+
+/// One key of a sops file that we wrote.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct KeyRecord {
+    /// Where it is in the file.
+    pub key: KeyPath,
+    /// Which secret it is.
+    pub secret: SecretName,
+    /// Of its `ENC[…]` text.
+    pub leaf: Digest,
+    /// Of its value, keyed.
+    pub fingerprint: Fingerprint,
+    /// Where the value came from.
+    pub item: ItemIdentity,
+    /// The item's version, if the vault gave one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revision: Option<Revision>,
+}
+
+/// What is recorded of a host.
+#[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
+pub struct HostRecord {
+    /// The recipient that was accepted for it.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub accepted: Option<Recipient>,
+    /// The last switch that was seen to succeed.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub switched: Option<Switched>,
+}
+
+/// A switch that was verified.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Switched {
+    /// The sops file that the host installed from.
+    pub file: Digest,
+    /// The generation that was live then.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub generation: Option<u64>,
+    /// When, RFC 3339.
+    pub at: String,
+}
+
+impl Receipt {
+    /// An empty receipt of a new lineage.
+    #[must_use]
+    pub fn new(lineage: String, dataset: PathBuf) -> Self {
+        Self { version: VERSION, lineage, serial: 0, dataset, files: BTreeMap::new(), hosts: BTreeMap::new() }
+    }
+
+    /// What stands recorded of a sops or public file.
+    #[must_use]
+    pub fn written(&self, file: &FileName) -> Option<&Written> {
+        self.files.get(file)?.written.as_ref()
+    }
+
+    /// Decides what an interrupted apply left: where the file is the pending one, that one was written; else it was not.
+    /// A file that could not be looked at stays undecided.
+    #[must_use]
+    pub fn settle(mut self, actual: &Actual) -> Self {
+        for (name, record) in &mut self.files {
+            let Some(state) = actual.files.get(name).and_then(|seen| seen.known()) else { continue };
+            let Some(pending) = record.pending.take() else { continue };
+            if state.digest() == Some(pending.digest) {
+                record.written = Some(pending);
+            }
+        }
+        self.files.retain(|_, record| *record != FileRecord::default());
+        self
+    }
+}
