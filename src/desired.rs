@@ -16,7 +16,7 @@ pub struct Desired {
     pub vault: VaultFacts,
     /// The item of each secret, boot and run-time.
     pub items: BTreeMap<SecretName, Observation<Item>>,
-    /// The source of each public dataset file.
+    /// The source of each public dataset file but those that hold a host's age key: there the plan decides which to believe.
     pub sources: BTreeMap<FileName, Observation<Source>>,
 }
 
@@ -76,10 +76,15 @@ pub struct ValueFacts {
 }
 
 /// The content that a public file of the dataset should have.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
 pub enum Source {
     /// These bytes.
-    Content(Vec<u8>),
+    Content(#[serde(serialize_with = "as_text")] Vec<u8>),
     /// The public half of an identity that the host does not have yet: known after apply.
     MadeByApply(HostName),
+}
+
+fn as_text<S: serde::Serializer>(bytes: &[u8], serializer: S) -> Result<S::Ok, S::Error> {
+    serializer.serialize_str(&String::from_utf8_lossy(bytes))
 }

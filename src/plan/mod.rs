@@ -1,11 +1,41 @@
 //! The decisions: which values must be read, what changes and why, and in which order. Pure.
+//!
+//! The decision table, top down; each row is one [`Reason`] or [`Blocker`] and stands in the file named beside it:
+//!
+//! | observed | change | reason | file |
+//! |---|---|---|---|
+//! | file absent, key absent | create | `FileMissing`, `KeyMissing` | [`keys`](self) |
+//! | key recorded as ours, no longer declared | destroy | `KeyUndeclared` | keys |
+//! | key not ours and not declared | blocked, or destroy on request | `ForeignKey` | keys |
+//! | revision and fingerprint differ | update | `ValueChanged` | keys |
+//! | no receipt for it, or under another key | update | `NeverRecorded`, `OtherFingerprintKey` | keys |
+//! | ciphertext is not the one we wrote | update (drift) | `EditedOutside`, `WrongType` | keys |
+//! | `moved`, or another `key:` | update | `Renamed` | keys |
+//! | file is not the one we wrote, each key is | update (drift) | `FileEditedOutside` | files |
+//! | file broken, or of key groups | blocked, or update on request | `FileBroken`, `KeyGroups` | files |
+//! | recipients are not the hosts' accepted keys | update | `RecipientsChanged` | files |
+//! | a host's key is not the accepted one | blocked | `HostKeyChanged`, `HostKeyUnverified` | trust |
+//! | dataset file is not its source | update | `SourceChanged` | public |
+//! | owner, mode, units, binding are not the index's | update | `DeclarationChanged`, `IndexStale` | index |
+//! | host's live file or secrets are not ours | switch | `HostBehind`, `HostDrifted`, `ActivationFailed` | hosts |
+//! | item missing, ambiguous, empty; vault locked; host unreachable | blocked | `Unknown` | keys, hosts |
 
+mod files;
+mod hosts;
+mod index;
+mod keys;
 mod model;
+mod proven;
+mod public;
+mod scope;
+mod steps;
+mod trust;
 
 pub use model::{
     Action, Blocked, Blocker, Change, Counts, Details, Difference, EncryptTo, Install, KeySeen, Note, Plan, Reason,
     Step, Wanted,
 };
+pub use proven::with_proven;
 
 use std::collections::BTreeSet;
 
@@ -15,6 +45,8 @@ use crate::desired::Desired;
 use crate::manifest::Manifest;
 use crate::receipt::Receipt;
 use crate::secret::SecretName;
+
+use self::scope::Scope;
 
 /// What the operator asked for.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -46,15 +78,36 @@ pub struct Inputs<'a> {
     pub wishes: &'a Wishes,
 }
 
-/// Which boot secrets' values must be read before [`plan`] can tell whether they changed: those whose revision does not
-/// prove them unchanged.
+/// Which boot secrets' values must be read before [`plan`] can tell whether they changed: those that no revision proves
+/// unchanged.
 #[must_use]
 pub fn reads(inputs: Inputs<'_>) -> BTreeSet<SecretName> {
-    todo!("{inputs:?}")
+    let scope = Scope::of(inputs);
+    let files = inputs.manifest.sops_files();
+    let in_scope = files.keys().filter(|file| scope.has_file(file));
+    in_scope
+        .flat_map(|file| inputs.manifest.boot_secrets(file).map(move |(name, ..)| (file, name)))
+        .filter(|(file, name)| keys::must_be_read(inputs, file, name))
+        .map(|(_, name)| name.clone())
+        .collect()
 }
 
 /// Decides what changes, why, and in which steps.
 #[must_use]
 pub fn plan(inputs: Inputs<'_>) -> Plan {
-    todo!("{inputs:?}")
+    let scope = Scope::of(inputs);
+    let mut plan = Plan::default();
+    let trusts = trust::decide(inputs, &scope, &mut plan);
+    let published = public::decide(inputs, &scope, &trusts, &mut plan);
+    let verdicts = files::decide(inputs, &scope, &trusts, &mut plan);
+    let index = index::decide(inputs, &verdicts, &mut plan);
+    let switched = hosts::decide(inputs, &scope, &trusts, &verdicts, &index, &mut plan);
+    plan.steps = steps::in_order(inputs, &trusts, published, &verdicts, &index, &switched);
+    scope.add_notes(inputs, &mut plan);
+    plan.blocked.sort();
+    plan.blocked.dedup();
+    plan
 }
+
+#[cfg(test)]
+mod tests;

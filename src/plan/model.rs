@@ -6,6 +6,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, FileName, HostName};
+use crate::desired::Source;
 use crate::digest::Digest;
 use crate::observation::Cause;
 use crate::secret::{Fingerprint, SecretName};
@@ -22,7 +23,9 @@ pub struct Plan {
     /// What was not looked at or did not answer; nothing is said about it.
     pub unchecked: BTreeMap<Address, Cause>,
     /// What is worth a line and changes nothing.
-    pub notes: Vec<Note>,
+    pub notes: BTreeSet<Note>,
+    /// Host keys that approving this plan accepts: first sight, or `--accept-recipient`.
+    pub accepts: BTreeMap<HostName, Recipient>,
     /// What will be done, in order.
     pub steps: Vec<Step>,
 }
@@ -179,7 +182,7 @@ pub enum Details {
         /// To whom it will be encrypted.
         hosts: BTreeSet<HostName>,
     },
-    /// Of the index.
+    /// Of the index, counted on its own only where no other change brings it along.
     Index,
     /// Of a host.
     Host {
@@ -323,6 +326,8 @@ pub enum Step {
     Publish {
         /// Which.
         file: FileName,
+        /// What it will hold.
+        content: Source,
         /// The digest of what is there now.
         expects: Option<Digest>,
     },
@@ -402,19 +407,17 @@ impl Plan {
         self.changes.is_empty() && self.blocked.is_empty() && self.steps.is_empty()
     }
 
-    /// Whether everything was looked at.
+    /// Whether everything was looked at and nothing is left to somebody's hand.
     #[must_use]
     pub fn is_complete(&self) -> bool {
-        self.unchecked.is_empty() && self.blocked.is_empty()
+        let left = |note: &Note| matches!(note, Note::SwitchByHand { .. } | Note::SwitchWithheld { .. });
+        self.unchecked.is_empty() && self.blocked.is_empty() && !self.notes.iter().any(left)
     }
 
     /// The numbers of the summary line: secrets and dataset files; hosts and encryptions apart.
     #[must_use]
     pub fn counts(&self) -> Counts {
-        let counted = |action: Action| {
-            let of_action = |change: &&Change| change.action == action && !matches!(change.details, Details::Index);
-            self.changes.iter().filter(of_action).count()
-        };
+        let counted = |action: Action| self.changes.iter().filter(|change| change.action == action).count();
         let steps = |kind: fn(&Step) -> bool| self.steps.iter().filter(|step| kind(step)).count();
         Counts {
             add: counted(Action::Create),

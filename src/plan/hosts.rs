@@ -1,0 +1,168 @@
+//! Whether each host runs what its file and the manifest say.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::actual::{Activation, FileState, HostState, Installed, InstalledState};
+use crate::address::{Address, FileName, HostName};
+use crate::manifest::{BootDelivery, Host, Switch};
+use crate::observation::Observation;
+use crate::plan::files::FileVerdict;
+use crate::plan::index::IndexVerdict;
+use crate::plan::scope::Scope;
+use crate::plan::trust::Trust;
+use crate::plan::{Action, Blocked, Blocker, Change, Details, Difference, Inputs, Note, Plan, Reason};
+use crate::secret::SecretName;
+use crate::sops::SopsFile;
+
+/// Decides for every host in scope, and returns those to switch.
+pub(super) fn decide(
+    inputs: Inputs<'_>,
+    scope: &Scope,
+    trusts: &BTreeMap<HostName, Trust>,
+    files: &BTreeMap<FileName, FileVerdict>,
+    index: &IndexVerdict,
+    plan: &mut Plan,
+) -> BTreeSet<HostName> {
+    let mut switched = BTreeSet::new();
+    for (name, host) in inputs.manifest.hosts.iter().filter(|(name, _)| scope.has_host(name)) {
+        let Some(verdict) = files.get(&host.sops_file) else { continue };
+        // A host whose key is refused might not be able to decrypt what it would be switched to.
+        let refused = matches!(trusts.get(name), None | Some(Trust::Blocked(_)));
+        if !refused && one(inputs, name, host, verdict, index, plan) {
+            switched.insert(name.clone());
+        }
+    }
+    switched
+}
+
+fn one(
+    inputs: Inputs<'_>,
+    name: &HostName,
+    host: &Host,
+    verdict: &FileVerdict,
+    index: &IndexVerdict,
+    plan: &mut Plan,
+) -> bool {
+    let address = Address::Host(name.clone());
+    let mut reasons = BTreeSet::new();
+    let redeclared = |secret: &SecretName| {
+        let boot = inputs.manifest.secrets.get(secret).and_then(|secret| secret.boot.as_ref());
+        boot.is_some_and(|boot| boot.hosts.contains(name))
+    };
+    if matches!(verdict, FileVerdict::Encrypt { .. }) || index.redeclared.iter().any(redeclared) {
+        reasons.insert(Reason::FileChanges);
+    }
+    match inputs.actual.hosts.get(name) {
+        Some(Observation::Known(state)) => {
+            let notes = state.notes.iter().map(|text| Note::Host { host: name.clone(), text: text.clone() });
+            plan.notes.extend(notes);
+            if let (true, FileVerdict::Unchanged(Some(_))) = (reasons.is_empty(), verdict) {
+                reasons.extend(compare(inputs, name, host, state, plan));
+            }
+        }
+        Some(Observation::Unknown(cause)) if reasons.is_empty() || inputs.wishes.no_switch => {
+            plan.unchecked.insert(address.clone(), cause.clone());
+        }
+        Some(Observation::Unknown(cause)) => {
+            plan.blocked.push(Blocked { address, by: Blocker::Unknown(cause.clone()) });
+            return false;
+        }
+        None => {}
+    }
+    let boots = inputs.manifest.boot_secrets(&host.sops_file).next().is_some();
+    if reasons.is_empty() || !boots {
+        return false;
+    }
+    let Some(switch) = &host.switch else {
+        plan.notes.insert(Note::SwitchByHand { host: name.clone() });
+        return false;
+    };
+    if inputs.wishes.no_switch {
+        plan.notes.insert(Note::SwitchWithheld { host: name.clone() });
+        return false;
+    }
+    let details = Details::Host { switch: described(switch) };
+    plan.changes.push(Change { address, action: Action::Switch, reasons, details });
+    true
+}
+
+/// What a host that answered shows against the file that is there.
+fn compare(inputs: Inputs<'_>, name: &HostName, host: &Host, state: &HostState, plan: &mut Plan) -> BTreeSet<Reason> {
+    let mut reasons = BTreeSet::new();
+    let Some(Observation::Known(FileState::Sops(sops))) = inputs.actual.files.get(&host.sops_file) else {
+        return reasons;
+    };
+    // A host that does not say what it installs from is believed to run what was last seen to arrive there.
+    let recorded =
+        || inputs.receipt.hosts.get(name).and_then(|host| host.switched.as_ref()).map(|switched| switched.file);
+    if state.installs.or_else(recorded) != Some(sops.digest) {
+        reasons.insert(Reason::HostBehind);
+        return reasons;
+    }
+    if state.activation == Activation::Failed {
+        reasons.insert(Reason::ActivationFailed);
+    }
+    let secrets = differences(inputs, name, host, state, sops, plan);
+    if !secrets.is_empty() {
+        reasons.insert(Reason::HostDrifted { secrets });
+    }
+    reasons
+}
+
+fn differences(
+    inputs: Inputs<'_>,
+    name: &HostName,
+    host: &Host,
+    state: &HostState,
+    sops: &SopsFile,
+    plan: &mut Plan,
+) -> BTreeMap<SecretName, BTreeSet<Difference>> {
+    let mut found = BTreeMap::new();
+    for (secret, _, boot) in inputs.manifest.boot_secrets(&host.sops_file) {
+        if !boot.hosts.contains(name) {
+            continue;
+        }
+        match state.secrets.get(secret) {
+            Some(Observation::Known(InstalledState::Present(installed))) => {
+                let differs = attributes(boot, installed, sops);
+                if !differs.is_empty() {
+                    found.insert(secret.clone(), differs);
+                }
+            }
+            Some(Observation::Known(InstalledState::Absent)) => {
+                found.insert(secret.clone(), BTreeSet::from([Difference::Absent]));
+            }
+            Some(Observation::Unknown(cause)) => {
+                plan.unchecked.insert(Address::Secret(secret.clone()), cause.clone());
+            }
+            None => {}
+        }
+    }
+    found
+}
+
+/// What of an installed secret is not as declared. What the manifest leaves open is not compared.
+pub(crate) fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BTreeSet<Difference> {
+    let mut differs = BTreeSet::new();
+    if boot.owner.as_ref().is_some_and(|owner| owner != installed.owner.as_is()) {
+        differs.insert(Difference::Owner);
+    }
+    if boot.group.as_ref().is_some_and(|group| group != installed.group.as_is()) {
+        differs.insert(Difference::Group);
+    }
+    if boot.mode.is_some_and(|mode| mode.0 != installed.mode) {
+        differs.insert(Difference::Mode);
+    }
+    if sops.leaves.get(&boot.key).is_some_and(|leaf| leaf.length as u64 != installed.size) {
+        differs.insert(Difference::Size);
+    }
+    differs
+}
+
+fn described(switch: &Switch) -> String {
+    match switch {
+        Switch::Command(argv) => argv.join(" "),
+        Switch::NixosRebuild { flake, .. } => format!("nixos-rebuild switch --flake {flake}"),
+        Switch::Activate { symlink_path } => format!("activate {}", symlink_path.as_written()),
+    }
+}

@@ -1,0 +1,103 @@
+//! Whether `reconcile.json` says what the manifest says, for the sops files as they are or will be.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::actual::IndexState;
+use crate::address::{Address, FileName};
+use crate::digest::Digest;
+use crate::index::{self, Index};
+use crate::observation::Observation;
+use crate::plan::files::{FileVerdict, secret_details};
+use crate::plan::{Action, Blocked, Blocker, Change, Details, Inputs, Plan, Reason};
+use crate::secret::SecretName;
+
+/// What is decided of the index.
+#[derive(Debug, Default)]
+pub(super) struct IndexVerdict {
+    /// It is written, where this digest (or nothing) is now.
+    pub(super) write: Option<Option<Digest>>,
+    /// Secrets whose declaration is not the index's: their hosts are switched.
+    pub(super) redeclared: BTreeSet<SecretName>,
+}
+
+pub(super) fn decide(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>, plan: &mut Plan) -> IndexVerdict {
+    // An index that names what a file does not hold would break a build: it waits with its file.
+    if files.values().any(|verdict| matches!(verdict, FileVerdict::Blocked)) {
+        return IndexVerdict::default();
+    }
+    let (there, said) = match &inputs.actual.index {
+        Observation::Known(IndexState::Absent) => (None, None),
+        Observation::Known(IndexState::Present { digest, index }) => (Some(*digest), Some(index)),
+        Observation::Known(IndexState::Broken { digest }) => (Some(*digest), None),
+        Observation::Unknown(cause) => {
+            plan.blocked.push(Blocked { address: address(), by: Blocker::Unknown(cause.clone()) });
+            return IndexVerdict::default();
+        }
+    };
+    let redeclared = said.map(|index| redeclared(inputs, index, plan)).unwrap_or_default();
+    let encrypts = files.values().any(|verdict| matches!(verdict, FileVerdict::Encrypt { .. }));
+    if !encrypts && there == Some(Digest::of(&wanted(inputs, files, said).to_bytes())) {
+        return IndexVerdict::default();
+    }
+    if !encrypts && redeclared.is_empty() {
+        let (action, reason) = match there {
+            None => (Action::Create, Reason::FileMissing),
+            Some(_) => (Action::Update, Reason::IndexStale),
+        };
+        let reasons = BTreeSet::from([reason]);
+        plan.changes.push(Change { address: address(), action, reasons, details: Details::Index });
+    }
+    IndexVerdict { write: Some(there), redeclared }
+}
+
+fn address() -> Address {
+    // The constant is a file name: a test holds it to that.
+    #[allow(clippy::unwrap_used, reason = "checked by a test")]
+    Address::File(index::FILE.parse().unwrap())
+}
+
+/// The index for the files as they are; files outside of the scope keep what the index says of them.
+fn wanted(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>, said: Option<&Box<Index>>) -> Index {
+    let declared = inputs.manifest.sops_files();
+    let digest = |file: &FileName| match files.get(file) {
+        Some(FileVerdict::Unchanged(digest)) => *digest,
+        _ => said.and_then(|index| index.files.get(file).copied()),
+    };
+    let digests = declared.keys().filter_map(|file| digest(file).map(|digest| ((*file).clone(), digest))).collect();
+    Index::of(inputs.manifest, digests)
+}
+
+/// Finds secrets of which the index says something else than the manifest, and adds that reason to their change, or a change.
+fn redeclared(inputs: Inputs<'_>, said: &Index, plan: &mut Plan) -> BTreeSet<SecretName> {
+    let declared = Index::of(inputs.manifest, BTreeMap::new());
+    let mut changed = BTreeSet::new();
+    for (name, declaration) in &declared.secrets {
+        let differs = said.secrets.get(name).is_some_and(|before| before != declaration);
+        let Some(secret) = inputs.manifest.secrets.get(name).filter(|_| differs) else { continue };
+        let Some(boot) = &secret.boot else { continue };
+        let address = Address::Secret(name.clone());
+        changed.insert(name.clone());
+        if let Some(change) = plan.changes.iter_mut().find(|change| change.address == address) {
+            change.reasons.insert(Reason::DeclarationChanged);
+            continue;
+        }
+        let files = inputs.manifest.sops_files();
+        let carries = |file: &&FileName| inputs.manifest.boot_secrets(file).any(|(of, ..)| of == name);
+        let Some(file) = files.into_keys().find(carries) else { continue };
+        plan.changes.push(Change {
+            address,
+            action: Action::Update,
+            reasons: BTreeSet::from([Reason::DeclarationChanged]),
+            details: secret_details(inputs, file, name, secret, boot),
+        });
+    }
+    changed
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn the_index_has_an_address() {
+        assert_eq!(super::address().to_string(), "file.reconcile.json");
+    }
+}

@@ -1,0 +1,257 @@
+//! One secret in one sops file: what the file, the receipt and the vault say of it, and what follows.
+
+use std::collections::BTreeSet;
+
+use crate::actual::FileState;
+use crate::address::{Address, FileName, KeyPath};
+use crate::desired::{Item, ValueFacts};
+use crate::manifest::BootDelivery;
+use crate::observation::{Cause, Observation};
+use crate::plan::scope::is_fault_of_item;
+use crate::plan::{Action, Blocker, Inputs, Reason};
+use crate::receipt::KeyRecord;
+use crate::secret::{Comparison, Fingerprint, SecretName};
+use crate::sops::{Leaf, LeafKind};
+
+/// What is decided of one key before its file as a whole is.
+#[derive(Debug)]
+pub(super) enum Verdict {
+    /// It is as it should be.
+    Unchanged {
+        /// The value to expect when the file is encrypted for another reason.
+        fingerprint: Fingerprint,
+    },
+    /// It changes.
+    Changes { action: Action, reasons: BTreeSet<Reason>, fingerprint: Option<Fingerprint> },
+    /// Its item is at fault: its file must stay as it is.
+    Fault(Cause),
+    /// The vault could not be asked about it.
+    Unseen(Cause),
+}
+
+/// What a sops file holds now, as far as one may build on it.
+pub(super) struct Held<'a> {
+    leaves: Option<&'a std::collections::BTreeMap<KeyPath, Leaf>>,
+    pub(super) records: &'a [KeyRecord],
+}
+
+impl<'a> Held<'a> {
+    pub(super) fn of(inputs: Inputs<'a>, file: &FileName) -> Self {
+        let leaves = match inputs.actual.files.get(file).and_then(|seen| seen.known()) {
+            Some(FileState::Sops(sops)) if !sops.key_groups => Some(&sops.leaves),
+            _ => None,
+        };
+        let records = inputs.receipt.written(file).map(|written| written.keys.as_slice()).unwrap_or_default();
+        Self { leaves, records }
+    }
+
+    pub(super) fn leaf(&self, key: &KeyPath) -> Option<&'a Leaf> {
+        self.leaves?.get(key)
+    }
+
+    pub(super) fn leaves(&self) -> impl Iterator<Item = (&'a KeyPath, &'a Leaf)> + use<'a> {
+        self.leaves.into_iter().flatten().filter(|(_, leaf)| leaf.kind != LeafKind::Comment)
+    }
+
+    pub(super) fn record(&self, key: &KeyPath) -> Option<&'a KeyRecord> {
+        self.records.iter().find(|record| record.key == *key)
+    }
+}
+
+/// Whether only its value can tell if a secret changed.
+pub(super) fn must_be_read(inputs: Inputs<'_>, file: &FileName, name: &SecretName) -> bool {
+    let Some(boot) = inputs.manifest.secrets.get(name).and_then(|secret| secret.boot.as_ref()) else { return false };
+    let Some(Observation::Known(item)) = inputs.desired.items.get(name) else { return false };
+    let held = Held::of(inputs, file);
+    let origin = Origin::of(inputs, &held, name, boot);
+    item.value.is_none() && !origin.record().is_some_and(|record| is_proven(record, name, item))
+}
+
+/// Whether the item's revision alone proves the recorded value current. A fingerprint covers the name: one recorded
+/// under an old name proves nothing.
+fn is_proven(record: &KeyRecord, name: &SecretName, item: &Item) -> bool {
+    record.secret == *name
+        && record.item == item.identity
+        && record.revision.is_some()
+        && record.revision == item.revision
+}
+
+/// Where the file has a secret now.
+enum Origin<'a> {
+    /// At its declared key.
+    InPlace(&'a Leaf, Option<&'a KeyRecord>),
+    /// At its old key, under its old name or with another `key:`.
+    Elsewhere(&'a KeyRecord),
+    /// Nowhere.
+    Missing,
+}
+
+impl<'a> Origin<'a> {
+    fn of(inputs: Inputs<'a>, held: &Held<'a>, name: &SecretName, boot: &BootDelivery) -> Self {
+        if let Some(leaf) = held.leaf(&boot.key) {
+            return Self::InPlace(leaf, held.record(&boot.key));
+        }
+        let old = old_names(inputs, name);
+        let known = |record: &&KeyRecord| old.contains(&&record.secret) && held.leaf(&record.key).is_some();
+        held.records.iter().find(known).map_or(Self::Missing, Self::Elsewhere)
+    }
+
+    fn record(&self) -> Option<&'a KeyRecord> {
+        match self {
+            Self::InPlace(_, record) => *record,
+            Self::Elsewhere(record) => Some(record),
+            Self::Missing => None,
+        }
+    }
+}
+
+/// The names under which the receipt may know a secret: its own, and those it was `moved` from.
+pub(super) fn old_names<'a>(inputs: Inputs<'a>, name: &'a SecretName) -> Vec<&'a SecretName> {
+    let mut names = vec![name];
+    let mut last = name;
+    // A chain of moves is followed back; the manifest refuses circles, and the length bounds it all the same.
+    for _ in 0..inputs.manifest.moved.len() {
+        let Some(moved) = inputs.manifest.moved.iter().find(|moved| moved.to == *last) else { break };
+        names.push(&moved.from);
+        last = &moved.from;
+    }
+    names
+}
+
+/// Whether the file has the declared key, whatever it holds.
+pub(super) fn is_in_place(inputs: Inputs<'_>, file: &FileName, boot: &BootDelivery) -> bool {
+    Held::of(inputs, file).leaf(&boot.key).is_some()
+}
+
+/// Decides about one declared secret.
+pub(super) fn decide(inputs: Inputs<'_>, file: &FileName, name: &SecretName, boot: &BootDelivery) -> Verdict {
+    let held = Held::of(inputs, file);
+    let origin = Origin::of(inputs, &held, name, boot);
+    let item = match inputs.desired.items.get(name) {
+        Some(Observation::Known(item)) => item,
+        Some(Observation::Unknown(cause)) => return unseen(cause),
+        None => return Verdict::Unseen(Cause::NotLookedAt),
+    };
+    let value = match &item.value {
+        Some(Observation::Known(value)) => Some(value),
+        Some(Observation::Unknown(cause)) => return unseen(cause),
+        None => None,
+    };
+    let proven = origin.record().is_some_and(|record| is_proven(record, name, item));
+    if value.is_none() && !proven {
+        return Verdict::Unseen(Cause::NotLookedAt);
+    }
+    let reasons = reasons(inputs, file, &origin, name, value);
+    let recorded = origin.record().filter(|_| proven).map(|record| record.fingerprint);
+    let fingerprint = value.map(|value| value.fingerprint).or(recorded);
+    match (reasons.is_empty(), fingerprint) {
+        (true, Some(fingerprint)) => Verdict::Unchanged { fingerprint },
+        _ => {
+            let action = if matches!(origin, Origin::Missing) { Action::Create } else { Action::Update };
+            Verdict::Changes { action, reasons, fingerprint }
+        }
+    }
+}
+
+fn unseen(cause: &Cause) -> Verdict {
+    if is_fault_of_item(cause) { Verdict::Fault(cause.clone()) } else { Verdict::Unseen(cause.clone()) }
+}
+
+fn reasons(
+    inputs: Inputs<'_>,
+    file: &FileName,
+    origin: &Origin<'_>,
+    name: &SecretName,
+    value: Option<&ValueFacts>,
+) -> BTreeSet<Reason> {
+    let mut reasons = BTreeSet::new();
+    match origin {
+        Origin::Missing => {
+            let absent = matches!(inputs.actual.files.get(file).and_then(|f| f.known()), Some(FileState::Absent));
+            reasons.insert(if absent { Reason::FileMissing } else { Reason::KeyMissing });
+            return reasons;
+        }
+        Origin::Elsewhere(record) if record.secret == *name => {
+            reasons.insert(Reason::DeclarationChanged);
+        }
+        Origin::Elsewhere(record) => {
+            reasons.insert(Reason::Renamed { from: record.secret.clone() });
+        }
+        Origin::InPlace(leaf, record) => {
+            if !matches!(leaf.kind, LeafKind::Str) && !(leaf.kind == LeafKind::Clear && leaf.length == 0) {
+                reasons.insert(Reason::WrongType);
+            }
+            match record {
+                None => {
+                    reasons.insert(Reason::NeverRecorded);
+                }
+                Some(record) if record.leaf != leaf.digest => {
+                    reasons.insert(Reason::EditedOutside);
+                }
+                Some(_) => {}
+            }
+            // The ciphertext shows its plaintext's length: another one proves a change even where nothing is recorded.
+            if record.is_none() && value.is_some_and(|value| value.length != leaf.length) {
+                reasons.insert(Reason::ValueChanged);
+            }
+        }
+    }
+    if let (Some(record), Some(value)) = (origin.record(), value) {
+        match compare(record, name, value) {
+            Comparison::Same => {}
+            Comparison::Different => {
+                reasons.insert(Reason::ValueChanged);
+            }
+            Comparison::OtherKey => {
+                reasons.insert(Reason::OtherFingerprintKey);
+            }
+        }
+    }
+    reasons
+}
+
+/// A fingerprint covers the name, so that one made under an old name cannot be compared: being renamed is reason enough.
+fn compare(record: &KeyRecord, name: &SecretName, value: &ValueFacts) -> Comparison {
+    if record.secret == *name { value.fingerprint.compare(&record.fingerprint) } else { Comparison::Same }
+}
+
+/// A key of the file that no declared secret claims.
+pub(super) enum Unclaimed {
+    /// Ours once: it goes.
+    Ours(SecretName),
+    /// Somebody else's, and it may go.
+    Released(Address),
+    /// Somebody else's.
+    Foreign(Address, Blocker),
+}
+
+/// Decides about the keys that nobody declares.
+pub(super) fn unclaimed(inputs: Inputs<'_>, file: &FileName) -> Vec<Unclaimed> {
+    let held = Held::of(inputs, file);
+    let declared: Vec<_> = inputs.manifest.boot_secrets(file).collect();
+    let claimed = |key: &KeyPath| {
+        let moves_here = |record: &KeyRecord| {
+            declared.iter().any(|(name, _, boot)| {
+                matches!(Origin::of(inputs, &held, name, boot), Origin::Elsewhere(from) if from.key == record.key)
+            })
+        };
+        declared.iter().any(|(_, _, boot)| boot.key == *key) || held.record(key).is_some_and(moves_here)
+    };
+    let decide = |key: &KeyPath| {
+        let address = Address::Key(file.clone(), key.clone());
+        match held.record(key) {
+            Some(record) => Unclaimed::Ours(record.secret.clone()),
+            None if released(inputs, &held, &address) => Unclaimed::Released(address),
+            None => Unclaimed::Foreign(address, Blocker::ForeignKey),
+        }
+    };
+    held.leaves().map(|(key, _)| key).filter(|key| !claimed(key)).map(decide).collect()
+}
+
+/// Whether `--destroy-foreign` names this key. The address is compared as it is printed, and must fit one key only.
+fn released(inputs: Inputs<'_>, held: &Held<'_>, address: &Address) -> bool {
+    let Address::Key(_, key) = address else { return false };
+    let same_text = held.leaves().filter(|(other, _)| other.joined() == key.joined()).count();
+    let text = address.to_string();
+    same_text == 1 && inputs.wishes.destroy_foreign.iter().any(|wish| wish.to_string() == text)
+}

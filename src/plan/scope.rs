@@ -1,0 +1,101 @@
+//! What `--target` means: a named secret or host widens to its whole file, since a file is encrypted whole.
+
+use std::collections::BTreeSet;
+
+use crate::address::{Address, FileName, HostName};
+use crate::manifest::{DatasetFile, RecipientSource};
+use crate::observation::Cause;
+use crate::plan::{Inputs, Note, Plan};
+
+/// Which files and hosts a plan is about.
+pub(super) struct Scope {
+    files: BTreeSet<FileName>,
+    hosts: BTreeSet<HostName>,
+    targeted: bool,
+}
+
+impl Scope {
+    pub(super) fn of(inputs: Inputs<'_>) -> Self {
+        let manifest = inputs.manifest;
+        let targets = &inputs.wishes.targets;
+        let mut scope = Self { files: BTreeSet::new(), hosts: BTreeSet::new(), targeted: !targets.is_empty() };
+        let named = |address: Address| targets.is_empty() || targets.contains(&address);
+        for (file, hosts) in manifest.sops_files() {
+            let by_secret = || manifest.boot_secrets(file).any(|(name, ..)| named(Address::Secret(name.clone())));
+            let by_host = hosts.iter().any(|host| named(Address::Host((*host).clone())));
+            let by_key = targets.iter().any(|target| matches!(target, Address::Key(of, _) if of == file));
+            let gone = || recorded_secret_is_named(inputs, file);
+            if named(Address::File(file.clone())) || by_host || by_key || by_secret() || gone() {
+                scope.files.insert(file.clone());
+                scope.hosts.extend(hosts.into_iter().cloned());
+            }
+        }
+        for (file, source) in &manifest.dataset.files {
+            let of_host = matches!(source, DatasetFile::AgeKeyOf(host) if scope.hosts.contains(host));
+            if named(Address::File(file.clone())) || of_host || scope.is_recipient_file(inputs, file) {
+                scope.files.insert(file.clone());
+            }
+        }
+        scope
+    }
+
+    fn is_recipient_file(&self, inputs: Inputs<'_>, file: &FileName) -> bool {
+        let hosts = inputs.manifest.hosts.iter().filter(|(name, _)| self.hosts.contains(*name));
+        hosts.into_iter().any(|(_, host)| matches!(&host.recipient, RecipientSource::File(of) if of == file))
+    }
+
+    pub(super) fn has_file(&self, file: &FileName) -> bool {
+        self.files.contains(file)
+    }
+
+    pub(super) fn has_host(&self, host: &HostName) -> bool {
+        self.hosts.contains(host)
+    }
+
+    /// Says that targeting is in effect and what comes along, and what is worth a line about the rest of the manifest.
+    pub(super) fn add_notes(&self, inputs: Inputs<'_>, plan: &mut Plan) {
+        if self.targeted {
+            plan.notes.insert(Note::Targeted);
+            let changes = plan.changes.iter().map(|change| &change.address);
+            let along = changes.filter(|address| !inputs.wishes.targets.contains(*address));
+            let along: Vec<Note> = along.map(|address| Note::ComesAlong { address: address.clone() }).collect();
+            plan.notes.extend(along);
+        }
+        for (name, secret) in &inputs.manifest.secrets {
+            if secret.boot.is_some() {
+                continue;
+            }
+            if let Some(cause) = inputs.desired.items.get(name).and_then(|item| item.cause()) {
+                if is_fault_of_item(cause) {
+                    plan.notes.insert(Note::RuntimeSecret { secret: name.clone(), cause: cause.clone() });
+                }
+            }
+        }
+        for file in inputs.receipt.files.keys() {
+            let declared = inputs.manifest.dataset.files.contains_key(file)
+                || inputs.manifest.hosts.values().any(|host| host.sops_file == *file)
+                || file.as_str() == crate::index::FILE;
+            if !declared {
+                plan.notes.insert(Note::FileForgotten { file: file.clone() });
+            }
+        }
+    }
+}
+
+fn recorded_secret_is_named(inputs: Inputs<'_>, file: &FileName) -> bool {
+    let keys = inputs.receipt.written(file).map(|written| written.keys.as_slice()).unwrap_or_default();
+    keys.iter().any(|key| inputs.wishes.targets.contains(&Address::Secret(key.secret.clone())))
+}
+
+/// Whether the vault was seen and the item itself is at fault, rather than that the vault could not be seen.
+pub(super) fn is_fault_of_item(cause: &Cause) -> bool {
+    matches!(
+        cause,
+        Cause::ItemMissing { .. }
+            | Cause::ItemAmbiguous { .. }
+            | Cause::ItemEmpty { .. }
+            | Cause::FieldMissing { .. }
+            | Cause::ItemReprompt { .. }
+            | Cause::ItemUnreadable { .. }
+    )
+}
