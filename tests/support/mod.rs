@@ -1,0 +1,4 @@
+//! What the tests stand on: the real programs, and the machine they meet.
+
+pub mod host;
+pub mod peers;
