@@ -35,3 +35,13 @@ pub mod receipt;
 // The decisions, and what carrying them out did.
 pub mod plan;
 pub mod report;
+
+// Looking, carrying out, and what is kept of it.
+pub mod apply;
+pub mod observe;
+pub mod state;
+pub mod tools;
+
+// How it is shown, and the command line.
+pub mod cli;
+pub mod render;

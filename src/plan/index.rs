@@ -27,7 +27,7 @@ pub(super) fn decide(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>
     }
     let (there, said) = match &inputs.actual.index {
         Observation::Known(IndexState::Absent) => (None, None),
-        Observation::Known(IndexState::Present { digest, index }) => (Some(*digest), Some(index)),
+        Observation::Known(IndexState::Present { digest, index }) => (Some(*digest), Some(index.as_ref())),
         Observation::Known(IndexState::Broken { digest }) => (Some(*digest), None),
         Observation::Unknown(cause) => {
             plan.blocked.push(Blocked { address: address(), by: Blocker::Unknown(cause.clone()) });
@@ -57,7 +57,7 @@ fn address() -> Address {
 }
 
 /// The index for the files as they are; files outside of the scope keep what the index says of them.
-fn wanted(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>, said: Option<&Box<Index>>) -> Index {
+fn wanted(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>, said: Option<&Index>) -> Index {
     let declared = inputs.manifest.sops_files();
     let digest = |file: &FileName| match files.get(file) {
         Some(FileVerdict::Unchanged(digest)) => *digest,

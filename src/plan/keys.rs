@@ -178,7 +178,8 @@ fn reasons(
             reasons.insert(Reason::Renamed { from: record.secret.clone() });
         }
         Origin::InPlace(leaf, record) => {
-            if !matches!(leaf.kind, LeafKind::Str) && !(leaf.kind == LeafKind::Clear && leaf.length == 0) {
+            let installable = leaf.kind == LeafKind::Str || (leaf.kind == LeafKind::Clear && leaf.length == 0);
+            if !installable {
                 reasons.insert(Reason::WrongType);
             }
             match record {

@@ -65,10 +65,9 @@ impl Scope {
             if secret.boot.is_some() {
                 continue;
             }
-            if let Some(cause) = inputs.desired.items.get(name).and_then(|item| item.cause()) {
-                if is_fault_of_item(cause) {
-                    plan.notes.insert(Note::RuntimeSecret { secret: name.clone(), cause: cause.clone() });
-                }
+            let cause = inputs.desired.items.get(name).and_then(|item| item.cause());
+            if let Some(cause) = cause.filter(|cause| is_fault_of_item(cause)) {
+                plan.notes.insert(Note::RuntimeSecret { secret: name.clone(), cause: cause.clone() });
             }
         }
         for file in inputs.receipt.files.keys() {

@@ -1,0 +1,1 @@
+//! Carries out the steps of a plan, in their order. Every decision was made by the plan.

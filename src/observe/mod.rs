@@ -1,0 +1,1 @@
+//! Fills desired and actual: the vault, the files and the hosts, all at once. It looks and changes nothing.

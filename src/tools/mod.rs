@@ -1,0 +1,1 @@
+//! The only rooms that start a program or open a socket.
