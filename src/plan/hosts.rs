@@ -4,8 +4,9 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::actual::{Activation, FileState, HostState, Installed, InstalledState};
 use crate::address::{Address, FileName, HostName};
-use crate::manifest::{BootDelivery, Host, Switch};
-use crate::observation::Observation;
+use crate::digest::Digest;
+use crate::manifest::{BootDelivery, Host, Manifest, Switch};
+use crate::observation::{Cause, Observation};
 use crate::plan::files::FileVerdict;
 use crate::plan::index::IndexVerdict;
 use crate::plan::scope::Scope;
@@ -88,40 +89,57 @@ fn one(
 
 /// What a host that answered shows against the file that is there.
 fn compare(inputs: Inputs<'_>, name: &HostName, host: &Host, state: &HostState, plan: &mut Plan) -> BTreeSet<Reason> {
-    let mut reasons = BTreeSet::new();
     let Some(Observation::Known(FileState::Sops(sops))) = inputs.actual.files.get(&host.sops_file) else {
-        return reasons;
+        return BTreeSet::new();
     };
-    // A host that does not say what it installs from is believed to run what was last seen to arrive there.
-    let recorded =
-        || inputs.receipt.hosts.get(name).and_then(|host| host.switched.as_ref()).map(|switched| switched.file);
-    if state.installs.or_else(recorded) != Some(sops.digest) {
+    let switched = inputs.receipt.hosts.get(name).and_then(|host| host.switched.as_ref());
+    match outstanding(inputs.manifest, name, state, sops, switched.map(|switched| switched.file)) {
+        Ok(reasons) => reasons,
+        Err(unseen) => {
+            let unseen = unseen.into_iter().map(|(secret, cause)| (Address::Secret(secret), cause));
+            plan.unchecked.extend(unseen);
+            BTreeSet::new()
+        }
+    }
+}
+
+/// What keeps a host from showing what its file and the manifest say: nothing, when it has arrived there. A host that
+/// does not say what it installs from is believed to run `recorded`, what was last brought there.
+///
+/// # Errors
+/// With the secrets that could not be looked at, when nothing else is outstanding.
+pub fn outstanding(
+    manifest: &Manifest,
+    name: &HostName,
+    state: &HostState,
+    sops: &SopsFile,
+    recorded: Option<Digest>,
+) -> Result<BTreeSet<Reason>, BTreeMap<SecretName, Cause>> {
+    let mut reasons = BTreeSet::new();
+    if state.installs.or(recorded) != Some(sops.digest) {
         reasons.insert(Reason::HostBehind);
-        return reasons;
+        return Ok(reasons);
     }
     if state.activation == Activation::Failed {
         reasons.insert(Reason::ActivationFailed);
     }
-    let secrets = differences(inputs, name, host, state, sops, plan);
+    let (secrets, unseen) = differences(manifest, name, state, sops);
     if !secrets.is_empty() {
         reasons.insert(Reason::HostDrifted { secrets });
     }
-    reasons
+    if reasons.is_empty() && !unseen.is_empty() { Err(unseen) } else { Ok(reasons) }
 }
 
+/// The secrets that are not as declared, and those that could not be looked at.
 fn differences(
-    inputs: Inputs<'_>,
+    manifest: &Manifest,
     name: &HostName,
-    host: &Host,
     state: &HostState,
     sops: &SopsFile,
-    plan: &mut Plan,
-) -> BTreeMap<SecretName, BTreeSet<Difference>> {
-    let mut found = BTreeMap::new();
-    for (secret, _, boot) in inputs.manifest.boot_secrets(&host.sops_file) {
-        if !boot.hosts.contains(name) {
-            continue;
-        }
+) -> (BTreeMap<SecretName, BTreeSet<Difference>>, BTreeMap<SecretName, Cause>) {
+    let (mut found, mut unseen) = (BTreeMap::new(), BTreeMap::new());
+    let delivered = manifest.secrets.iter().filter_map(|(secret, declared)| Some((secret, declared.boot.as_ref()?)));
+    for (secret, boot) in delivered.filter(|(_, boot)| boot.hosts.contains(name)) {
         match state.secrets.get(secret) {
             Some(Observation::Known(InstalledState::Present(installed))) => {
                 let differs = attributes(boot, installed, sops);
@@ -133,16 +151,18 @@ fn differences(
                 found.insert(secret.clone(), BTreeSet::from([Difference::Absent]));
             }
             Some(Observation::Unknown(cause)) => {
-                plan.unchecked.insert(Address::Secret(secret.clone()), cause.clone());
+                unseen.insert(secret.clone(), cause.clone());
             }
-            None => {}
+            None => {
+                unseen.insert(secret.clone(), Cause::NotLookedAt);
+            }
         }
     }
-    found
+    (found, unseen)
 }
 
 /// What of an installed secret is not as declared. What the manifest leaves open is not compared.
-pub(crate) fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BTreeSet<Difference> {
+fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BTreeSet<Difference> {
     let mut differs = BTreeSet::new();
     if boot.owner.as_ref().is_some_and(|owner| owner != installed.owner.as_is()) {
         differs.insert(Difference::Owner);

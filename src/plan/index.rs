@@ -11,11 +11,20 @@ use crate::plan::files::{FileVerdict, secret_details};
 use crate::plan::{Action, Blocked, Blocker, Change, Details, Inputs, Plan, Reason};
 use crate::secret::SecretName;
 
+/// An index to write.
+#[derive(Debug)]
+pub(super) struct Writing {
+    /// The digests of the files that are not encrypted now.
+    pub(super) files: BTreeMap<FileName, Digest>,
+    /// What is there now.
+    pub(super) expects: Option<Digest>,
+}
+
 /// What is decided of the index.
 #[derive(Debug, Default)]
 pub(super) struct IndexVerdict {
-    /// It is written, where this digest (or nothing) is now.
-    pub(super) write: Option<Option<Digest>>,
+    /// It is written.
+    pub(super) write: Option<Writing>,
     /// Secrets whose declaration is not the index's: their hosts are switched.
     pub(super) redeclared: BTreeSet<SecretName>,
 }
@@ -36,7 +45,8 @@ pub(super) fn decide(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>
     };
     let redeclared = said.map(|index| redeclared(inputs, index, plan)).unwrap_or_default();
     let encrypts = files.values().any(|verdict| matches!(verdict, FileVerdict::Encrypt { .. }));
-    if !encrypts && there == Some(Digest::of(&wanted(inputs, files, said).to_bytes())) {
+    let files = digests(inputs, files, said);
+    if !encrypts && there == Some(Digest::of(&Index::of(inputs.manifest, files.clone()).to_bytes())) {
         return IndexVerdict::default();
     }
     if !encrypts && redeclared.is_empty() {
@@ -47,7 +57,7 @@ pub(super) fn decide(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>
         let reasons = BTreeSet::from([reason]);
         plan.changes.push(Change { address: address(), action, reasons, details: Details::Index });
     }
-    IndexVerdict { write: Some(there), redeclared }
+    IndexVerdict { write: Some(Writing { files, expects: there }), redeclared }
 }
 
 fn address() -> Address {
@@ -56,15 +66,19 @@ fn address() -> Address {
     Address::File(index::FILE.parse().unwrap())
 }
 
-/// The index for the files as they are; files outside of the scope keep what the index says of them.
-fn wanted(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>, said: Option<&Index>) -> Index {
-    let declared = inputs.manifest.sops_files();
+/// The files that stay as they are; those outside of the scope keep what the index says of them.
+fn digests(
+    inputs: Inputs<'_>,
+    files: &BTreeMap<FileName, FileVerdict>,
+    said: Option<&Index>,
+) -> BTreeMap<FileName, Digest> {
     let digest = |file: &FileName| match files.get(file) {
         Some(FileVerdict::Unchanged(digest)) => *digest,
-        _ => said.and_then(|index| index.files.get(file).copied()),
+        Some(FileVerdict::Encrypt { .. } | FileVerdict::Blocked) => None,
+        None => said.and_then(|index| index.files.get(file).copied()),
     };
-    let digests = declared.keys().filter_map(|file| digest(file).map(|digest| ((*file).clone(), digest))).collect();
-    Index::of(inputs.manifest, digests)
+    let declared = inputs.manifest.sops_files();
+    declared.keys().filter_map(|file| digest(file).map(|digest| ((*file).clone(), digest))).collect()
 }
 
 /// Finds secrets of which the index says something else than the manifest, and adds that reason to their change, or a change.

@@ -35,6 +35,7 @@ pub use model::{
     Action, Blocked, Blocker, Change, Counts, Details, Difference, EncryptTo, Install, KeySeen, Note, Plan, Reason,
     Step, Wanted,
 };
+pub use hosts::outstanding;
 pub use proven::with_proven;
 
 use std::collections::BTreeSet;
@@ -102,7 +103,7 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
     let verdicts = files::decide(inputs, &scope, &trusts, &mut plan);
     let index = index::decide(inputs, &verdicts, &mut plan);
     let switched = hosts::decide(inputs, &scope, &trusts, &verdicts, &index, &mut plan);
-    plan.steps = steps::in_order(inputs, &trusts, published, &verdicts, &index, &switched);
+    plan.steps = steps::in_order(inputs, &trusts, published, &verdicts, index, &switched);
     scope.add_notes(inputs, &mut plan);
     plan.blocked.sort();
     plan.blocked.dedup();

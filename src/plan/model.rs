@@ -349,6 +349,8 @@ pub enum Step {
     },
     /// Write `reconcile.json`.
     Index {
+        /// The digests of the sops files that this plan does not encrypt; apply adds those that it does.
+        files: BTreeMap<FileName, Digest>,
         /// The digest of what is there now.
         expects: Option<Digest>,
     },
@@ -364,6 +366,25 @@ pub enum Step {
         /// Seconds until that counts as failed.
         deadline: u64,
     },
+}
+
+impl Step {
+    /// Whether this step cannot be done when `earlier` was not. What does not need a step that failed goes on.
+    #[must_use]
+    pub fn needs(&self, earlier: &Self) -> bool {
+        match (self, earlier) {
+            (Self::Publish { content: Source::MadeByApply(of), .. }, Self::MakeIdentity { host }) => of == host,
+            (Self::Encrypt { file, .. }, Self::Collect { file: of, .. }) => file == of,
+            (Self::Encrypt { recipients, .. }, Self::MakeIdentity { host }) => {
+                recipients.contains(&EncryptTo::MadeByApply(host.clone()))
+            }
+            // An index that names what is not there would break a build, and a switch deploys the whole dataset.
+            (Self::Index { .. }, Self::Encrypt { .. })
+            | (Self::Switch { .. }, Self::Publish { .. } | Self::Encrypt { .. } | Self::Index { .. }) => true,
+            (Self::Verify { host, .. }, Self::Switch { host: of }) => host == of,
+            _ => false,
+        }
+    }
 }
 
 /// One value to collect.

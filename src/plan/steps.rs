@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::{FileName, HostName};
 use crate::plan::files::FileVerdict;
-use crate::plan::index::IndexVerdict;
+use crate::plan::index::{IndexVerdict, Writing};
 use crate::plan::public::Publication;
 use crate::plan::trust::Trust;
 use crate::plan::{EncryptTo, Inputs, Step};
@@ -18,7 +18,7 @@ pub(super) fn in_order(
     trusts: &BTreeMap<HostName, Trust>,
     published: Vec<Publication>,
     files: &BTreeMap<FileName, FileVerdict>,
-    index: &IndexVerdict,
+    index: IndexVerdict,
     switched: &BTreeSet<HostName>,
 ) -> Vec<Step> {
     let mut steps = identities(trusts, &published, files);
@@ -33,7 +33,7 @@ pub(super) fn in_order(
         steps.push(Step::Collect { file: file.clone(), items: items.clone() });
         steps.push(Step::Encrypt { file: file.clone(), recipients, expects: *expects });
     }
-    steps.extend(index.write.map(|expects| Step::Index { expects }));
+    steps.extend(index.write.map(|Writing { files, expects }| Step::Index { files, expects }));
     for host in switched {
         steps.push(Step::Switch { host: host.clone() });
     }
