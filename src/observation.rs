@@ -1,5 +1,7 @@
 //! An observation: known, or unknown with a cause. Unknown is data, not an error: it blocks only what depends on it.
 
+use std::fmt;
+
 use serde::Serialize;
 
 use crate::address::HostName;
@@ -131,4 +133,79 @@ pub enum Cause {
     Unset(UnsetVariable),
     /// `--refresh=false`, or outside of what `--target` named: it was not looked at.
     NotLookedAt,
+}
+
+impl fmt::Display for Cause {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self {
+            Self::ItemMissing { wanted, similar } => {
+                write!(f, "no item is called \"{}\"", wanted.printable())?;
+                match similar.first() {
+                    Some(near) => write!(f, " (did you mean \"{}\"?)", near.printable()),
+                    None => Ok(()),
+                }
+            }
+            Self::ItemAmbiguous { wanted, count } => {
+                write!(f, "{count} items are called \"{}\"", wanted.printable())
+            }
+            Self::ItemEmpty { item } => write!(f, "the item \"{}\" is empty there", item.printable()),
+            Self::FieldMissing { item, field } => {
+                write!(f, "the item \"{}\" has no field {}", item.printable(), field.printable())
+            }
+            Self::ItemReprompt { item } => {
+                write!(f, "the item \"{}\" asks for the master password at each use", item.printable())
+            }
+            Self::ItemUnreadable { item, detail } => {
+                write!(f, "the item \"{}\" cannot be read: {}", item.printable(), detail.printable())
+            }
+            Self::VaultLocked { .. } => f.write_str("the vault is locked"),
+            Self::VaultUnavailable { what, .. } => f.write_str(&what.printable()),
+            Self::HostUnreachable { detail, .. } => write!(f, "unreachable ({})", detail.printable()),
+            Self::HostKeyRefused { detail, .. } => write!(f, "its ssh key was refused ({})", detail.printable()),
+            Self::NeedsRoot { .. } => f.write_str("only root can see it there"),
+            Self::HostUnclear { detail, .. } => {
+                write!(f, "it answered what is not understood ({})", detail.printable())
+            }
+            Self::FileUnreadable { path, detail } => {
+                write!(f, "{} cannot be read: {}", path.printable(), detail.printable())
+            }
+            Self::FileRefused { path, why } => write!(f, "{} is not taken: {why}", path.printable()),
+            Self::Unset(unset) => unset.fmt(f),
+            Self::NotLookedAt => f.write_str("not looked at"),
+        }
+    }
+}
+
+impl Cause {
+    /// What to do next, if there is something: a command, or a hint in a few words.
+    #[must_use]
+    pub fn next(&self) -> Option<String> {
+        match self {
+            Self::ItemMissing { .. } | Self::FieldMissing { .. } => {
+                Some("correct `item:` in the manifest, or add it to the vault".to_owned())
+            }
+            Self::ItemAmbiguous { .. } => {
+                Some("tell them apart in the manifest: item: {id: …}, or {name: …, user: …, folder: …}".to_owned())
+            }
+            Self::ItemEmpty { .. } => {
+                Some("fill it in the vault, or name another field: item: {…, field: notes}".to_owned())
+            }
+            Self::ItemReprompt { .. } => {
+                Some("switch off \"master password re-prompt\" for it in the vault".to_owned())
+            }
+            Self::VaultLocked { unlock } => Some(unlock.clone()),
+            Self::VaultUnavailable { next, .. } => Some(next.clone()),
+            Self::HostKeyRefused { host, .. } => {
+                Some(format!("compare the key of {host} on its console, then: ssh-keygen -R, and connect once by hand"))
+            }
+            Self::NeedsRoot { .. } => Some("become: sudo".to_owned()),
+            Self::Unset(unset) => Some(format!("export {}=…", unset.variable)),
+            Self::ItemUnreadable { .. }
+            | Self::HostUnreachable { .. }
+            | Self::HostUnclear { .. }
+            | Self::FileUnreadable { .. }
+            | Self::FileRefused { .. }
+            | Self::NotLookedAt => None,
+        }
+    }
 }

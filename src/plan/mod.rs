@@ -31,11 +31,11 @@ mod scope;
 mod steps;
 mod trust;
 
+pub use hosts::outstanding;
 pub use model::{
     Action, Blocked, Blocker, Change, Counts, Details, Difference, EncryptTo, Install, KeySeen, Note, Plan, Reason,
     Step, Wanted,
 };
-pub use hosts::outstanding;
 pub use proven::with_proven;
 
 use std::collections::BTreeSet;

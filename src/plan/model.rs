@@ -130,6 +130,20 @@ pub enum Difference {
     Size,
 }
 
+impl Difference {
+    /// What differs, as a sentence says it.
+    #[must_use]
+    pub fn in_words(self) -> &'static str {
+        match self {
+            Self::Absent => "it is not there",
+            Self::Owner => "another owner",
+            Self::Group => "another group",
+            Self::Mode => "another mode",
+            Self::Size => "another size than its value",
+        }
+    }
+}
+
 impl Reason {
     /// Whether it tells that something moved behind our back, rather than that the wish changed.
     #[must_use]
