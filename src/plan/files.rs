@@ -148,10 +148,12 @@ fn look_at_file(
     match state {
         FileState::Sops(sops) => {
             reasons.extend(recipients_changed(inputs, hosts, trusts, sops));
-            let recorded = inputs.receipt.written(file);
-            let edited = recorded.is_some_and(|written| written.digest != sops.digest);
-            if edited && findings.changes.is_empty() && findings.unseen.is_empty() {
-                reasons.insert(Reason::FileEditedOutside);
+            // Also with a vault that cannot be asked: nothing may build upon a file that is not the one we wrote.
+            match inputs.receipt.written(file) {
+                Some(written) if written.digest == sops.digest => {}
+                _ if !findings.changes.is_empty() => {}
+                Some(_) => drop(reasons.insert(Reason::FileEditedOutside)),
+                None => drop(reasons.insert(Reason::NeverRecorded)),
             }
         }
         FileState::Broken { .. } => {

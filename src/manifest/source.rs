@@ -1,0 +1,432 @@
+//! The manifest as it is written: the shapes that serde reads and from which the schema is made. Whether it makes sense
+//! is checked afterwards.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::marker::PhantomData;
+
+use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
+use serde::de::value::MapAccessDeserializer;
+use serde::de::{Error, MapAccess, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer};
+
+/// Text, or a map that says more.
+#[derive(Debug, Clone)]
+pub(super) enum TextOr<T> {
+    Text(String),
+    Map(T),
+}
+
+impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either<T>(PhantomData<T>);
+        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
+            type Value = TextOr<T>;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("text or a map")
+            }
+            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
+                Ok(TextOr::Text(text.to_owned()))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
+                T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Map)
+            }
+        }
+        deserializer.deserialize_any(Either(PhantomData))
+    }
+}
+
+impl<T: JsonSchema> JsonSchema for TextOr<T> {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        format!("TextOr{}", T::schema_name()).into()
+    }
+    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
+        let map = generator.subschema_for::<T>();
+        json_schema!({"anyOf": [{"type": "string"}, map]})
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// The commands that get a secret: a list, or a map from command to variable.
+#[derive(Debug, Clone)]
+pub(super) enum Commands {
+    List(Vec<String>),
+    Map(BTreeMap<String, String>),
+}
+
+impl<'de> Deserialize<'de> for Commands {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Either;
+        impl<'de> Visitor<'de> for Either {
+            type Value = Commands;
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                f.write_str("a list of commands, or a map from command to variable")
+            }
+            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Commands, A::Error> {
+                let mut commands = Vec::new();
+                while let Some(command) = list.next_element()? {
+                    commands.push(command);
+                }
+                Ok(Commands::List(commands))
+            }
+            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Commands, A::Error> {
+                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(Commands::Map)
+            }
+        }
+        deserializer.deserialize_any(Either)
+    }
+}
+
+impl JsonSchema for Commands {
+    fn schema_name() -> std::borrow::Cow<'static, str> {
+        "Commands".into()
+    }
+    fn json_schema(_: &mut SchemaGenerator) -> Schema {
+        json_schema!({
+            "anyOf": [
+                {"type": "array", "items": {"type": "string"}},
+                {"type": "object", "additionalProperties": {"type": "string"}},
+            ]
+        })
+    }
+    fn inline_schema() -> bool {
+        true
+    }
+}
+
+/// Nothing more to say: `{}`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(inline)]
+pub(super) struct Nothing {}
+
+/// One manifest for every secret of a machine: what is declared here, `reconcile plan` compares and `reconcile apply`
+/// carries out.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(title = "secrets.manifest.yaml")]
+pub(super) struct Source {
+    /// The version of this format: 1.
+    #[schemars(extend("const" = 1))]
+    #[allow(dead_code, reason = "read before the rest, as it decides what the rest means")]
+    pub(super) version: u32,
+    /// A name for this system. It names the state directory and shows in output.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"))]
+    pub(super) name: String,
+    /// Where the values of secrets come from.
+    pub(super) vault: VaultSource,
+    /// The vault item that holds the key of fingerprints, for several operators who share a receipt.
+    pub(super) fingerprint_key: Option<FingerprintKeySource>,
+    /// Where the receipt of the last apply is kept, if not in the state directory.
+    pub(super) receipt: Option<PathSource>,
+    /// The directory of generated files: outside of the repository, and readable by the build.
+    pub(super) dataset: DatasetSource,
+    /// The machines that decrypt, by name.
+    pub(super) hosts: Option<BTreeMap<String, HostSource>>,
+    /// The secrets, by name. A name such as `tailscale/auth-key` is also the key in the sops file and the path below
+    /// `/run/secrets`.
+    pub(super) secrets: Option<BTreeMap<String, SecretSource>>,
+    /// Secrets that were renamed, so that they are not taken for one that goes and one that comes.
+    pub(super) moved: Option<Vec<MovedSource>>,
+    /// Where editors find the schema; ignored otherwise.
+    #[serde(rename = "$schema")]
+    #[allow(dead_code, reason = "for editors alone")]
+    pub(super) schema: Option<String>,
+}
+
+/// Where values come from: exactly one kind.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct VaultSource {
+    /// Bitwarden through `rbw`.
+    pub(super) rbw: Option<RbwSource>,
+    /// Bitwarden through its own `bw`.
+    pub(super) bw: Option<Nothing>,
+    /// A YAML file with values in the clear: for trying things out and for CI.
+    pub(super) file: Option<PathSource>,
+}
+
+/// Bitwarden through `rbw`.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RbwSource {
+    /// How a locked vault may be unlocked; `pinentry` when not said.
+    pub(super) unlock: Option<UnlockSource>,
+}
+
+/// How a locked vault may be unlocked.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum UnlockSource {
+    /// rbw's pinentry asks, with or without a terminal.
+    Pinentry,
+    /// rbw's pinentry asks, if there is a terminal.
+    Terminal,
+    /// A locked vault is an error.
+    Never,
+}
+
+/// A path: `~` and `$VAR` are resolved, and relative paths begin at the manifest.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct PathSource {
+    /// `~` and `$VAR` are resolved, and relative paths begin at the manifest.
+    pub(super) path: String,
+}
+
+/// The vault item that holds the key of fingerprints.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct FingerprintKeySource {
+    /// The item.
+    pub(super) item: TextOr<ItemSource>,
+}
+
+/// The directory of generated files.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct DatasetSource {
+    /// Where it is. `~` and `$VAR` are resolved, and relative paths begin at the manifest.
+    pub(super) path: String,
+    /// Public files in it that others read, by name.
+    pub(super) files: Option<BTreeMap<String, DatasetFileSource>>,
+}
+
+/// Where a public file comes from: exactly one of these.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct DatasetFileSource {
+    /// The public half of this host's age key. The private half never leaves the host.
+    pub(super) age_key_of: Option<String>,
+    /// A copy of this local file, such as `~/.ssh/id_ed25519.pub`.
+    pub(super) copy: Option<String>,
+    /// This text.
+    pub(super) literal: Option<String>,
+    /// A public file of a host.
+    pub(super) read: Option<ReadSource>,
+}
+
+/// A public file of a host.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct ReadSource {
+    /// The host.
+    pub(super) host: String,
+    /// The absolute path there.
+    pub(super) path: String,
+}
+
+/// A machine that decrypts. Either `ssh` or `local` says how it is reached.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct HostSource {
+    /// How it is reached over ssh: `[user@]host`, or `{to:, port:}`. `$VAR` is resolved.
+    pub(super) ssh: Option<TextOr<SshSource>>,
+    /// It is this machine: `{}`.
+    pub(super) local: Option<Nothing>,
+    /// Where its age identity is. It stays on the host; only its public half is ever read.
+    pub(super) age_key_file: Option<String>,
+    /// To whom its file is encrypted: `{file: NAME}` of the dataset, `{ssh_host_key: {}}`, or `age1…`.
+    pub(super) recipient: TextOr<RecipientSource>,
+    /// Further recipients of its file, such as a recovery key.
+    pub(super) extra_recipients: Option<Vec<String>>,
+    /// Its sops file in the dataset; `secrets.yaml` when not said.
+    pub(super) sops_file: Option<String>,
+    /// Where the host sees the dataset directory, such as a shared folder.
+    pub(super) path_on_host: Option<String>,
+    /// How a new file is brought into effect. Without it that is left to you.
+    pub(super) switch: Option<SwitchSource>,
+    /// The rbw configuration of a user of the host.
+    pub(super) rbw_config: Option<RbwConfigSource>,
+    /// What may be used on the host to look deeper; `never` when not said.
+    #[serde(rename = "become")]
+    pub(super) becomes: Option<BecomeSource>,
+}
+
+/// How a host is reached over ssh.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct SshSource {
+    /// `[user@]host`
+    pub(super) to: String,
+    /// Another port than your ssh configuration's.
+    pub(super) port: Option<u16>,
+}
+
+/// Where a host's recipient comes from: exactly one of these.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct RecipientSource {
+    /// A file of the dataset that is declared as `age_key_of` this host, or `literal`.
+    pub(super) file: Option<String>,
+    /// The host's ssh ed25519 key, converted as sops-nix does.
+    pub(super) ssh_host_key: Option<Nothing>,
+}
+
+/// How a new file is brought into effect: exactly one of these.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+pub(super) struct SwitchSource {
+    /// A command on this machine, in the manifest's directory. `{host}`, `{dataset}` and `{sops_file}` are replaced.
+    pub(super) command: Option<Vec<String>>,
+    /// `nixos-rebuild switch`
+    pub(super) nixos_rebuild: Option<NixosRebuildSource>,
+    /// Our own activation, for machines without sops-nix.
+    pub(super) activate: Option<ActivateSource>,
+}
+
+/// `nixos-rebuild switch`
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct NixosRebuildSource {
+    /// The flake reference, such as `.#vm`.
+    pub(super) flake: String,
+    /// Inputs to override: name → path, or `dataset`.
+    pub(super) inputs: Option<BTreeMap<String, String>>,
+    /// `--target-host`
+    pub(super) target_host: Option<String>,
+    /// `--build-host`
+    pub(super) build_host: Option<String>,
+}
+
+/// Our own activation: generations beside a symlink that is switched at once.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct ActivateSource {
+    /// The symlink, such as `/run/secrets`.
+    pub(super) symlink_path: String,
+}
+
+/// `~/.config/rbw/config.json` of a user of the host.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+pub(super) struct RbwConfigSource {
+    /// Whose.
+    pub(super) user: String,
+    /// The boot secret that holds the account's address.
+    pub(super) email: String,
+    /// Further settings as rbw writes them, such as `base_url` and `pinentry`.
+    #[serde(flatten)]
+    pub(super) settings: BTreeMap<String, serde_json::Value>,
+}
+
+/// What may be used on a host to look deeper.
+#[derive(Debug, Clone, Copy, Deserialize, JsonSchema)]
+#[serde(rename_all = "snake_case")]
+pub(super) enum BecomeSource {
+    /// Nothing: what any user sees has to do.
+    Never,
+    /// `sudo -n`, which never asks.
+    Sudo,
+}
+
+/// A secret: the vault item its value comes from, and how it is delivered.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct SecretSource {
+    /// The exact name of the vault item, or a map that tells more.
+    pub(super) item: TextOr<ItemSource>,
+    /// What it is for.
+    pub(super) description: Option<String>,
+    /// How it reaches its consumer: at boot, at run time, or both.
+    pub(super) delivery: DeliverySource,
+}
+
+/// Names one field of one vault item: by `id`, or by exact `name` and what tells it from others of that name.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct ItemSource {
+    /// The item's id: then no name is looked up.
+    pub(super) id: Option<String>,
+    /// The item's exact name.
+    pub(super) name: Option<String>,
+    /// Only the item with this user name.
+    pub(super) user: Option<String>,
+    /// Only the item in this folder.
+    pub(super) folder: Option<String>,
+    /// Which field: `password`, `notes`, `username` or `custom:NAME`. When not said, the password of a login and the
+    /// text of a note.
+    #[schemars(regex(pattern = r"^(password|notes|username|custom:.+)$"))]
+    pub(super) field: Option<String>,
+}
+
+/// How a secret reaches its consumer: at least one of these.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+#[schemars(extend("minProperties" = 1))]
+pub(super) struct DeliverySource {
+    /// At boot: through the sops file to a path on the host. `{}` is enough.
+    pub(super) sops: Option<SopsSource>,
+    /// At run time: fetched from the vault into one process.
+    pub(super) runtime: Option<RuntimeSource>,
+}
+
+/// Delivery at boot. What is omitted is not compared on the host.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct SopsSource {
+    /// The hosts it goes to; all when not said.
+    pub(super) hosts: Option<Vec<String>>,
+    /// Its key in the sops file, `/` between levels; the secret's name when not said.
+    pub(super) key: Option<String>,
+    /// Where the host has it, if not at `/run/secrets/NAME`.
+    pub(super) path: Option<String>,
+    /// Its owner, a user of the host.
+    pub(super) owner: Option<String>,
+    /// Its group.
+    pub(super) group: Option<String>,
+    /// Its mode, quoted and octal, such as `"0400"`.
+    #[schemars(regex(pattern = r"^0?[0-7]{3}$"))]
+    pub(super) mode: Option<String>,
+    /// Units that restart when it changes.
+    pub(super) restart_units: Option<Vec<String>>,
+    /// Units that reload when it changes.
+    pub(super) reload_units: Option<Vec<String>>,
+    /// Units of users' own managers that restart after a switch: user → units.
+    pub(super) restart_user_units: Option<BTreeMap<String, Vec<String>>>,
+    /// Needed before users exist, such as a hashed password: then it is under `/run/secrets-for-users` and root's.
+    pub(super) needed_for_users: Option<bool>,
+    /// The NixOS option that takes its path, such as `services.tailscale.authKeyFile`.
+    pub(super) bind: Option<String>,
+}
+
+/// Delivery at run time.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct RuntimeSource {
+    /// The variable it is given as.
+    pub(super) env: Option<String>,
+    /// The commands that get it: a list, or a map from command to variable.
+    pub(super) commands: Option<Commands>,
+    /// A command that runs another one with it, such as `with-openai`.
+    pub(super) with_command: Option<String>,
+    /// git hosts for which it is the password.
+    pub(super) git_credential: Option<GitCredentialSource>,
+}
+
+/// A git credential.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct GitCredentialSource {
+    /// The exact hosts.
+    pub(super) hosts: Vec<String>,
+    /// The user name that git is told.
+    pub(super) username: String,
+    /// Whether plain http may carry it; not when not said.
+    pub(super) allow_http: Option<bool>,
+}
+
+/// A renamed secret.
+#[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(deny_unknown_fields)]
+pub(super) struct MovedSource {
+    /// Its old name, which is no longer declared.
+    pub(super) from: String,
+    /// Its new name, which is declared.
+    pub(super) to: String,
+}

@@ -1,0 +1,5 @@
+//! The decision table held to its rows, and to what must hold of every plan.
+
+mod property;
+mod rows;
+mod world;

@@ -1,0 +1,419 @@
+//! One test for each row of the decision table.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use super::world::{HOST_KEY, MANIFEST, OTHER_KEY, World, file, host, name, recipient};
+use crate::actual::{Activation, FileState, IdentityState, IndexState, InstalledState};
+use crate::address::{Address, KeyPath};
+use crate::digest::Digest;
+use crate::observation::{Cause, Observation};
+use crate::plan::{Action, Blocker, Difference, EncryptTo, KeySeen, Note, Plan, Reason, Step};
+use crate::sops::{Leaf, LeafKind};
+use crate::text::Untrusted;
+
+fn secret(text: &str) -> Address {
+    Address::Secret(name(text))
+}
+
+fn sops() -> crate::address::FileName {
+    file("secrets.yaml")
+}
+
+fn reasons(plan: &Plan, address: &Address) -> BTreeSet<Reason> {
+    let found = plan.changes.iter().find(|change| change.address == *address);
+    found.unwrap_or_else(|| panic!("no change of {address} in {plan:#?}")).reasons.clone()
+}
+
+fn blocker(plan: &Plan, address: &Address) -> Blocker {
+    let found = plan.blocked.iter().find(|blocked| blocked.address == *address);
+    found.unwrap_or_else(|| panic!("{address} is not blocked in {plan:#?}")).by.clone()
+}
+
+fn kinds(plan: &Plan) -> Vec<String> {
+    let kind = |step: &Step| match step {
+        Step::MakeIdentity { host } => format!("identity {host}"),
+        Step::Publish { file, .. } => format!("publish {file}"),
+        Step::Collect { file, .. } => format!("collect {file}"),
+        Step::Encrypt { file, .. } => format!("encrypt {file}"),
+        Step::Index { .. } => "index".to_owned(),
+        Step::Switch { host } => format!("switch {host}"),
+        Step::Verify { host, .. } => format!("verify {host}"),
+    };
+    plan.steps.iter().map(kind).collect()
+}
+
+/// Nothing of the dataset would be written.
+fn assert_untouched(plan: &Plan) {
+    assert!(!plan.blocked.is_empty(), "{plan:#?}");
+    let writes = plan.steps.iter().any(|step| matches!(step, Step::Encrypt { .. } | Step::Index { .. }));
+    assert!(!writes, "{plan:#?}");
+}
+
+#[test]
+fn a_settled_world_has_nothing_to_do_and_reads_no_value() {
+    let world = World::settled(MANIFEST);
+    let plan = world.plan();
+    assert!(plan.is_empty() && plan.is_complete(), "{plan:#?}");
+    assert!(world.reads().is_empty());
+}
+
+#[test]
+fn everything_is_created_in_the_order_that_survives_a_crash() {
+    let plan = World::new(MANIFEST).plan();
+    assert_eq!(
+        kinds(&plan),
+        [
+            "publish motd",
+            "publish vm-age-pubkey",
+            "collect secrets.yaml",
+            "encrypt secrets.yaml",
+            "index",
+            "switch vm",
+            "verify vm"
+        ]
+    );
+    assert_eq!(reasons(&plan, &secret("a")), BTreeSet::from([Reason::FileMissing]));
+    assert_eq!(plan.accepts, BTreeMap::from([(host("vm"), recipient(HOST_KEY))]));
+    let counts = plan.counts();
+    assert_eq!((counts.add, counts.change, counts.destroy, counts.encrypt, counts.switch), (4, 0, 0, 1, 1));
+}
+
+#[test]
+fn key_missing() {
+    let mut world = World::settled(MANIFEST);
+    world.sops(&sops(), |sops| {
+        sops.leaves.remove(&KeyPath::new(["a"]));
+        sops.digest = Digest::of(b"cut");
+    });
+    let plan = world.plan();
+    assert!(reasons(&plan, &secret("a")).contains(&Reason::KeyMissing));
+    assert_eq!(plan.counts().encrypt, 1);
+}
+
+#[test]
+fn key_undeclared() {
+    let mut world = World::settled(MANIFEST);
+    world.declare(&MANIFEST.replace("  b/c: {item: bc, delivery: {sops: {}}}\n", ""));
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("b/c")), BTreeSet::from([Reason::KeyUndeclared]));
+    let destroyed = plan.changes.iter().find(|change| change.address == secret("b/c")).map(|change| change.action);
+    assert_eq!(destroyed, Some(Action::Destroy));
+    assert_eq!(plan.counts().destroy, 1);
+}
+
+#[test]
+fn foreign_key() {
+    let mut world = World::settled(MANIFEST);
+    let leaf = Leaf { digest: Digest::of(b"theirs"), kind: LeafKind::Str, length: 3 };
+    world.sops(&sops(), |sops| {
+        sops.leaves.insert(KeyPath::new(["theirs"]), leaf);
+        sops.digest = Digest::of(b"grown");
+    });
+    let address = Address::Key(sops(), KeyPath::new(["theirs"]));
+    let plan = world.plan();
+    assert_eq!(blocker(&plan, &address), Blocker::ForeignKey);
+    assert_untouched(&plan);
+    world.wishes.destroy_foreign.insert(address.clone());
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &address), BTreeSet::from([Reason::ForeignKey]));
+    assert!(plan.blocked.is_empty());
+}
+
+#[test]
+fn value_changed() {
+    let mut world = World::settled(MANIFEST);
+    world.vault.insert("a".to_owned(), b"rotated".to_vec());
+    assert_eq!(world.reads(), BTreeSet::from([name("a")]), "only what changed is read");
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("a")), BTreeSet::from([Reason::ValueChanged]));
+    assert_eq!(plan.changes.len(), 2, "the secret and its host: {plan:#?}");
+    assert_eq!(kinds(&plan), ["collect secrets.yaml", "encrypt secrets.yaml", "index", "switch vm", "verify vm"]);
+}
+
+#[test]
+fn never_recorded() {
+    let mut world = World::settled(MANIFEST);
+    world.receipt.files.clear();
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("a")), BTreeSet::from([Reason::NeverRecorded]));
+    // Nobody knows who wrote it, and what it is to hold is known: it is left.
+    assert!(plan.changes.iter().all(|change| change.address != Address::File(file("motd"))));
+}
+
+#[test]
+fn other_fingerprint_key() {
+    let mut world = World::settled(MANIFEST);
+    world.key = crate::secret::FingerprintKey::new(&mut [8; 32]);
+    assert!(world.plan().is_empty(), "equal revisions need no fingerprint");
+    for record in world.receipt.files.values_mut().filter_map(|file| file.written.as_mut()).flat_map(|w| &mut w.keys) {
+        record.revision = None;
+    }
+    assert_eq!(reasons(&world.plan(), &secret("a")), BTreeSet::from([Reason::OtherFingerprintKey]));
+}
+
+#[test]
+fn edited_outside() {
+    let mut world = World::settled(MANIFEST);
+    world.sops(&sops(), |sops| {
+        sops.digest = Digest::of(b"edited");
+        if let Some(leaf) = sops.leaves.get_mut(&KeyPath::new(["a"])) {
+            leaf.digest = Digest::of(b"edited leaf");
+        }
+    });
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("a")), BTreeSet::from([Reason::EditedOutside]));
+    assert!(reasons(&plan, &secret("a")).iter().all(Reason::is_drift));
+    assert!(plan.changes.iter().all(|change| change.address != secret("b/c")), "{plan:#?}");
+}
+
+#[test]
+fn wrong_type() {
+    let mut world = World::settled(MANIFEST);
+    world.sops(&sops(), |sops| {
+        sops.digest = Digest::of(b"edited");
+        if let Some(leaf) = sops.leaves.get_mut(&KeyPath::new(["a"])) {
+            leaf.kind = LeafKind::Int;
+        }
+    });
+    assert!(reasons(&world.plan(), &secret("a")).contains(&Reason::WrongType));
+}
+
+#[test]
+fn file_edited_outside() {
+    let mut world = World::settled(MANIFEST);
+    world.sops(&sops(), |sops| sops.digest = Digest::of(b"another lastmodified"));
+    assert_eq!(reasons(&world.plan(), &Address::File(sops())), BTreeSet::from([Reason::FileEditedOutside]));
+}
+
+#[test]
+fn file_broken() {
+    let mut world = World::settled(MANIFEST);
+    let broken = FileState::Broken { digest: Digest::of(b"<<<<<<<"), problem: Untrusted::new("conflict markers") };
+    world.actual.files.insert(sops(), Observation::Known(broken));
+    let plan = world.plan();
+    assert!(matches!(blocker(&plan, &Address::File(sops())), Blocker::FileBroken { .. }));
+    assert_untouched(&plan);
+    world.wishes.replace.insert(Address::File(sops()));
+    let plan = world.plan();
+    assert!(reasons(&plan, &Address::File(sops())).contains(&Reason::FileBroken));
+    assert!(plan.blocked.is_empty(), "{plan:#?}");
+}
+
+#[test]
+fn key_groups() {
+    let mut world = World::settled(MANIFEST);
+    world.sops(&sops(), |sops| sops.key_groups = true);
+    world.wishes.replace.insert(Address::File(sops()));
+    let plan = world.plan();
+    assert_eq!(blocker(&plan, &Address::File(sops())), Blocker::KeyGroups);
+    assert_untouched(&plan);
+}
+
+#[test]
+fn declaration_changed_encrypts_nothing() {
+    let mut world = World::settled(MANIFEST);
+    world.declare(&MANIFEST.replace("0400", "0440"));
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("a")), BTreeSet::from([Reason::DeclarationChanged]));
+    assert_eq!(kinds(&plan), ["index", "switch vm", "verify vm"]);
+}
+
+#[test]
+fn renamed() {
+    let mut world = World::settled(MANIFEST);
+    let renamed = MANIFEST.replace("  a: {item: a,", "  z: {item: a,");
+    world.declare(&format!("{renamed}moved: [{{from: a, to: z}}]\n"));
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("z")), BTreeSet::from([Reason::Renamed { from: name("a") }]));
+    assert_eq!(plan.counts().destroy, 0);
+}
+
+#[test]
+fn recipients_changed() {
+    let mut world = World::settled(MANIFEST);
+    world.sops(&sops(), |sops| {
+        sops.digest = Digest::of(b"swapped");
+        sops.recipients = BTreeMap::from([(Untrusted::new(OTHER_KEY), Digest::of(b"x"))]);
+    });
+    let reasons = reasons(&world.plan(), &Address::File(sops()));
+    let swapped = Reason::RecipientsChanged {
+        added: BTreeSet::from([recipient(HOST_KEY)]),
+        removed: BTreeSet::from([Untrusted::new(OTHER_KEY)]),
+    };
+    assert!(reasons.contains(&swapped), "{reasons:?}");
+}
+
+#[test]
+fn a_changed_host_key_needs_consent() {
+    let mut world = World::settled(MANIFEST);
+    let other = recipient(OTHER_KEY);
+    world.on(&host("vm"), |state| state.identity = Observation::Known(IdentityState::Present(other.clone())));
+    world.vault.insert("a".to_owned(), b"rotated".to_vec());
+    let plan = world.plan();
+    let changed =
+        Blocker::HostKeyChanged { accepted: recipient(HOST_KEY), offered: Some(other.clone()), seen: KeySeen::OnHost };
+    assert_eq!(blocker(&plan, &Address::Host(host("vm"))), changed);
+    assert_untouched(&plan);
+    world.wishes.accept_recipients.insert(host("vm"));
+    let plan = world.plan();
+    let encrypts = |step: &Step| matches!(step, Step::Encrypt { recipients, .. } if *recipients == [EncryptTo::Key(other.clone())]);
+    assert!(plan.steps.iter().any(encrypts), "{plan:#?}");
+}
+
+#[test]
+fn a_key_in_the_dataset_alone_is_not_believed() {
+    let mut world = World::settled(MANIFEST);
+    let gone = Cause::HostUnreachable { host: host("vm"), detail: Untrusted::new("connection refused") };
+    world.actual.hosts.insert(host("vm"), Observation::Unknown(gone));
+    let content = format!("{OTHER_KEY}\n").into_bytes();
+    let swapped = FileState::Public { digest: Digest::of(&content), content };
+    world.actual.files.insert(file("vm-age-pubkey"), Observation::Known(swapped));
+    world.vault.insert("a".to_owned(), b"rotated".to_vec());
+    let plan = world.plan();
+    let by = blocker(&plan, &Address::Host(host("vm")));
+    assert!(matches!(by, Blocker::HostKeyChanged { seen: KeySeen::InDataset, .. }), "{by:?}");
+    assert_untouched(&plan);
+}
+
+#[test]
+fn a_host_without_identity_gets_one_first() {
+    let mut world = World::new(MANIFEST);
+    world.on(&host("vm"), |state| state.identity = Observation::Known(IdentityState::Absent));
+    let plan = world.plan();
+    assert_eq!(kinds(&plan).first().map(String::as_str), Some("identity vm"));
+    world.carry_out(&plan);
+    assert!(world.plan().is_empty(), "{:#?}", world.plan());
+}
+
+#[test]
+fn source_changed() {
+    let mut world = World::settled(MANIFEST);
+    world.declare(&MANIFEST.replace("hello", "goodbye"));
+    assert_eq!(reasons(&world.plan(), &Address::File(file("motd"))), BTreeSet::from([Reason::SourceChanged]));
+}
+
+#[test]
+fn index_stale() {
+    let mut world = World::settled(MANIFEST);
+    world.actual.index = Observation::Known(IndexState::Broken { digest: Digest::of(b"?") });
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &Address::File(file("reconcile.json"))), BTreeSet::from([Reason::IndexStale]));
+    assert_eq!(kinds(&plan), ["index"]);
+}
+
+#[test]
+fn host_behind() {
+    let mut world = World::settled(MANIFEST);
+    world.on(&host("vm"), |state| state.installs = Some(Digest::of(b"older")));
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &Address::Host(host("vm"))), BTreeSet::from([Reason::HostBehind]));
+    assert_eq!(kinds(&plan), ["switch vm", "verify vm"]);
+    world.wishes.no_switch = true;
+    let plan = world.plan();
+    assert!(plan.steps.is_empty() && plan.notes.contains(&Note::SwitchWithheld { host: host("vm") }));
+    assert!(!plan.is_complete(), "what is withheld is not `No changes.`");
+}
+
+#[test]
+fn host_drifted() {
+    let mut world = World::settled(MANIFEST);
+    world.on(&host("vm"), |state| {
+        state.secrets.insert(name("b/c"), Observation::Known(InstalledState::Absent));
+        if let Some(Observation::Known(InstalledState::Present(installed))) = state.secrets.get_mut(&name("a")) {
+            installed.mode = 0o444;
+            installed.size += 1;
+        }
+    });
+    let drifted = Reason::HostDrifted {
+        secrets: BTreeMap::from([
+            (name("a"), BTreeSet::from([Difference::Mode, Difference::Size])),
+            (name("b/c"), BTreeSet::from([Difference::Absent])),
+        ]),
+    };
+    assert_eq!(reasons(&world.plan(), &Address::Host(host("vm"))), BTreeSet::from([drifted]));
+}
+
+#[test]
+fn activation_failed() {
+    let mut world = World::settled(MANIFEST);
+    world.on(&host("vm"), |state| state.activation = Activation::Failed);
+    assert_eq!(reasons(&world.plan(), &Address::Host(host("vm"))), BTreeSet::from([Reason::ActivationFailed]));
+}
+
+#[test]
+fn a_missing_item_blocks_its_file_and_nothing_else() {
+    let mut world = World::settled(MANIFEST);
+    world.vault.remove("a");
+    world.vault.insert("bc".to_owned(), b"rotated".to_vec());
+    let plan = world.plan();
+    assert!(matches!(blocker(&plan, &secret("a")), Blocker::Unknown(Cause::ItemMissing { .. })));
+    assert!(matches!(blocker(&plan, &Address::File(sops())), Blocker::DependsOn(_)));
+    assert_untouched(&plan);
+}
+
+#[test]
+fn an_empty_item_is_never_written() {
+    let mut world = World::settled(MANIFEST);
+    world.vault.insert("a".to_owned(), Vec::new());
+    let plan = world.plan();
+    assert!(matches!(blocker(&plan, &secret("a")), Blocker::Unknown(Cause::ItemEmpty { .. })));
+    assert_untouched(&plan);
+}
+
+#[test]
+fn a_locked_vault_is_unchecked_while_nothing_else_changes_and_blocks_when_something_does() {
+    let mut world = World::settled(MANIFEST);
+    world.locked = true;
+    let plan = world.plan();
+    assert!(plan.is_empty() && !plan.is_complete(), "{plan:#?}");
+    world.sops(&sops(), |sops| sops.digest = Digest::of(b"edited"));
+    assert_untouched(&world.plan());
+}
+
+#[test]
+fn an_unreachable_host_leaves_files_to_be_planned() {
+    let mut world = World::settled(MANIFEST);
+    let gone = Cause::HostUnreachable { host: host("vm"), detail: Untrusted::new("connection refused") };
+    world.actual.hosts.insert(host("vm"), Observation::Unknown(gone));
+    assert!(!world.plan().is_complete() && world.plan().is_empty());
+    world.vault.insert("a".to_owned(), b"rotated".to_vec());
+    let plan = world.plan();
+    assert_eq!(kinds(&plan), ["collect secrets.yaml", "encrypt secrets.yaml", "index"]);
+    assert!(matches!(blocker(&plan, &Address::Host(host("vm"))), Blocker::Unknown(Cause::HostUnreachable { .. })));
+}
+
+#[test]
+fn a_run_time_secret_is_a_note_and_never_counted() {
+    let mut world = World::settled(MANIFEST);
+    world.vault.remove("token");
+    let plan = world.plan();
+    assert!(plan.is_empty(), "{plan:#?}");
+    assert!(plan.notes.iter().any(|note| matches!(note, Note::RuntimeSecret { .. })));
+}
+
+#[test]
+fn a_target_widens_to_its_file() {
+    let mut world = World::settled(MANIFEST);
+    world.vault.insert("a".to_owned(), b"rotated".to_vec());
+    world.vault.insert("bc".to_owned(), b"rotated too".to_vec());
+    world.declare(&MANIFEST.replace("hello", "goodbye"));
+    world.wishes.targets.insert(secret("a"));
+    let plan = world.plan();
+    assert!(plan.changes.iter().all(|change| change.address != Address::File(file("motd"))), "{plan:#?}");
+    assert!(plan.notes.contains(&Note::ComesAlong { address: secret("b/c") }));
+    assert!(plan.notes.contains(&Note::Targeted));
+}
+
+#[test]
+fn a_file_shared_by_hosts_says_what_reaches_whom() {
+    let two = MANIFEST.replace(
+        "secrets:\n",
+        "  other:\n    ssh: m@other\n    age_key_file: /k\n    recipient: {file: other-key}\nsecrets:\n",
+    );
+    let two = two.replace("    motd:", "    other-key: {age_key_of: other}\n    motd:");
+    let two = two.replace("{sops: {}}", "{sops: {hosts: [vm]}}");
+    let plan = World::new(&two).plan();
+    let note = Note::Overshared { secret: name("b/c"), host: host("other") };
+    assert!(plan.notes.contains(&note), "{:#?}", plan.notes);
+    assert!(plan.notes.contains(&Note::SwitchByHand { host: host("other") }));
+}
