@@ -100,7 +100,41 @@ pub struct Switched {
     pub at: String,
 }
 
+/// Why bytes are no receipt.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum ReadError {
+    /// Of this later version.
+    #[error("version {0} is newer")]
+    Newer(u64),
+    /// Not what it should be.
+    #[error("{0}")]
+    Broken(String),
+}
+
+/// Reads a receipt of this version. When there is a later one, older ones are upgraded here, purely.
+///
+/// # Errors
+/// When it is newer, or none.
+pub fn read(bytes: &[u8]) -> Result<Receipt, ReadError> {
+    let broken = |error: serde_json::Error| ReadError::Broken(error.to_string());
+    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(broken)?;
+    match value.get("version").and_then(serde_json::Value::as_u64) {
+        Some(version) if version > u64::from(VERSION) => Err(ReadError::Newer(version)),
+        Some(version) if version == u64::from(VERSION) => serde_json::from_value(value).map_err(broken),
+        _ => Err(ReadError::Broken("it has no known version".to_owned())),
+    }
+}
+
 impl Receipt {
+    /// The file's bytes.
+    #[must_use]
+    pub fn to_bytes(&self) -> Vec<u8> {
+        // Strings, numbers and maps with text keys always serialize.
+        let mut bytes = serde_json::to_vec_pretty(self).unwrap_or_default();
+        bytes.push(b'\n');
+        bytes
+    }
+
     /// An empty receipt of a new lineage.
     #[must_use]
     pub fn new(lineage: String, dataset: PathBuf) -> Self {

@@ -1,0 +1,126 @@
+//! One run at a time: a lock in the state directory, and one on the dataset directory for runs with another state.
+
+use std::fmt;
+use std::fs::{File, TryLockError};
+use std::io::{Read, Seek, Write};
+use std::path::Path;
+use std::time::{Duration, Instant};
+
+use serde::{Deserialize, Serialize};
+
+use super::directory::StateError;
+use super::whole::{errno, system};
+use crate::text::Untrusted;
+
+/// How long a wait is kept silent.
+const SILENT: Duration = Duration::from_millis(400);
+/// Between two tries.
+const PAUSE: Duration = Duration::from_millis(50);
+
+/// Who holds the lock.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Holder {
+    /// Of the process.
+    pub id: u32,
+    /// Such as `apply`.
+    pub operation: String,
+    /// `user@machine`.
+    pub who: String,
+    /// Since when, RFC 3339.
+    pub created: String,
+}
+
+impl fmt::Display for Holder {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let Self { id, operation, who, created } = self;
+        let [operation, who, created] = [operation, who, created].map(|text| Untrusted::new(text.clone()).printable());
+        write!(f, "{operation} by {who} (process {id}) since {created}")
+    }
+}
+
+/// Held until it is dropped, or the process ends in any way.
+#[derive(Debug)]
+pub struct Lock {
+    _state: File,
+    _dataset: Option<File>,
+}
+
+impl Lock {
+    pub(super) fn take(
+        path: &Path,
+        dataset: &Path,
+        operation: &str,
+        timeout: Duration,
+        waiting: &mut dyn FnMut(&Holder),
+    ) -> Result<Self, StateError> {
+        let began = Instant::now();
+        let mut wait = Wait { began, timeout, told: false, waiting };
+        let failed = |path: &Path, error: &std::io::Error| StateError::from(system(path, "locking", errno(error)));
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let mut state = opened.map_err(|error| failed(path, &error))?;
+        wait.until_locked(&state, path, || holder(path))?;
+        let dataset = match File::open(dataset) {
+            Ok(directory) => {
+                wait.until_locked(&directory, dataset, || None)?;
+                Some(directory)
+            }
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
+            Err(error) => return Err(failed(dataset, &error)),
+        };
+        let text = serde_json::to_vec(&us(operation)).unwrap_or_default();
+        // Only shown to others: that it cannot be written is no reason to stop.
+        let _ = state.set_len(0).and_then(|()| state.rewind()).and_then(|()| state.write_all(&text));
+        Ok(Self { _state: state, _dataset: dataset })
+    }
+}
+
+struct Wait<'a> {
+    began: Instant,
+    timeout: Duration,
+    told: bool,
+    waiting: &'a mut dyn FnMut(&Holder),
+}
+
+impl Wait<'_> {
+    fn until_locked(
+        &mut self,
+        file: &File,
+        path: &Path,
+        holder: impl Fn() -> Option<Holder>,
+    ) -> Result<(), StateError> {
+        loop {
+            match file.try_lock() {
+                Ok(()) => return Ok(()),
+                Err(TryLockError::Error(error)) => return Err(system(path, "locking", errno(&error)).into()),
+                Err(TryLockError::WouldBlock) if self.began.elapsed() >= self.timeout => {
+                    return Err(StateError::Locked { path: path.to_path_buf(), holder: holder() });
+                }
+                Err(TryLockError::WouldBlock) => {}
+            }
+            if !self.told && self.began.elapsed() >= SILENT {
+                self.told = true;
+                if let Some(holder) = holder() {
+                    (self.waiting)(&holder);
+                }
+            }
+            std::thread::sleep(PAUSE);
+        }
+    }
+}
+
+fn holder(path: &Path) -> Option<Holder> {
+    let mut text = String::new();
+    File::open(path).ok()?.take(4096).read_to_string(&mut text).ok()?;
+    serde_json::from_str(&text).ok()
+}
+
+fn us(operation: &str) -> Holder {
+    let user = std::env::var("USER").unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string());
+    let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
+    Holder {
+        id: std::process::id(),
+        operation: operation.to_owned(),
+        who: format!("{user}@{machine}"),
+        created: jiff::Timestamp::now().to_string(),
+    }
+}
