@@ -1,4 +1,5 @@
 //! What the tests stand on: the real programs, and the machine they meet.
 
+pub mod bitwarden;
 pub mod host;
 pub mod peers;
