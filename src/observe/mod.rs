@@ -1,1 +1,3 @@
 //! Fills desired and actual: the vault, the files and the hosts, all at once. It looks and changes nothing.
+
+pub mod vault;

@@ -145,9 +145,8 @@ impl Held {
         let temporary = temporary_name(name, &path)?;
         let written = self.write_temporary(&temporary, bytes, mode, &path);
         // A link, unlike a rename, never replaces what is there.
-        let linked = written.map(|()| {
-            rustix::fs::linkat(self.fd(), temporary.as_str(), self.fd(), name, AtFlags::empty())
-        });
+        let linked =
+            written.map(|()| rustix::fs::linkat(self.fd(), temporary.as_str(), self.fd(), name, AtFlags::empty()));
         let _ = rustix::fs::unlinkat(self.fd(), temporary.as_str(), AtFlags::empty());
         let _ = rustix::fs::fsync(self.fd());
         match linked? {
@@ -163,7 +162,8 @@ impl Held {
         let mut names = Vec::new();
         for entry in rustix::fs::Dir::read_from(self.fd()).map_err(failed)? {
             let entry = entry.map_err(failed)?;
-            names.extend(entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | "..")).map(str::to_owned));
+            names
+                .extend(entry.file_name().to_str().ok().filter(|name| !matches!(*name, "." | "..")).map(str::to_owned));
         }
         Ok(names)
     }

@@ -1,1 +1,8 @@
 //! The only rooms that start a program or open a socket.
+
+pub mod file_vault;
+pub mod harden;
+pub mod program;
+pub mod rbw;
+pub mod together;
+pub mod vault;

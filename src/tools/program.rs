@@ -1,0 +1,175 @@
+//! Starts programs with an environment of listed variables, and takes bounded output from them.
+
+use std::collections::BTreeMap;
+use std::ffi::{OsStr, OsString};
+use std::process::Stdio;
+use std::time::Duration;
+
+use tokio::io::{AsyncRead, AsyncReadExt, AsyncWriteExt};
+use tokio::process::Command;
+use zeroize::Zeroizing;
+
+/// Variables that every program may see.
+const PASSED: &[&str] = &[
+    "PATH",
+    "HOME",
+    "USER",
+    "LOGNAME",
+    "SHELL",
+    "TERM",
+    "COLORTERM",
+    "LANG",
+    "LANGUAGE",
+    "TZ",
+    "TMPDIR",
+    "DISPLAY",
+    "WAYLAND_DISPLAY",
+    "XAUTHORITY",
+    "XMODIFIERS",
+    "GTK_IM_MODULE",
+    "QT_IM_MODULE",
+    "QT_QPA_PLATFORM",
+    "GPG_TTY",
+    "SSH_AUTH_SOCK",
+    "SSH_TTY",
+    "DBUS_SESSION_BUS_ADDRESS",
+    "RBW_PROFILE",
+    "RBW_AGENT",
+    "RBW_TTY",
+    "SSL_CERT_FILE",
+    "NIX_SSL_CERT_FILE",
+    "PINENTRY_USER_DATA",
+    "PINENTRY_GEOM_HINT",
+];
+const PASSED_PREFIXES: &[&str] = &["LC_", "XDG_", "NIX_"];
+
+/// What a program printed, and how it ended.
+pub struct Output {
+    /// The exit code; `None` when a signal ended it.
+    pub code: Option<i32>,
+    /// Standard output. It may hold a value, and is wiped.
+    pub stdout: Zeroizing<Vec<u8>>,
+    /// Standard error, at most 16 KiB.
+    pub stderr: Vec<u8>,
+}
+
+/// Why a program gave no output.
+#[derive(Debug, thiserror::Error)]
+pub enum RunError {
+    /// It is not installed.
+    #[error("{0} is not installed, or not on the PATH")]
+    NotFound(String),
+    /// It could not be started or read.
+    #[error("{program}: {error}")]
+    System {
+        /// The program.
+        program: String,
+        /// What the system said.
+        error: std::io::Error,
+    },
+    /// It printed more than it should.
+    #[error("{program} printed more than {limit} bytes")]
+    TooMuch {
+        /// The program.
+        program: String,
+        /// The limit, in bytes.
+        limit: u64,
+    },
+    /// It did not end in time.
+    #[error("{program} did not answer within {seconds} s")]
+    TimedOut {
+        /// The program.
+        program: String,
+        /// The time it had.
+        seconds: u64,
+    },
+}
+
+/// A command whose environment holds the listed variables of ours only.
+#[must_use]
+pub fn command(program: impl AsRef<OsStr>) -> Command {
+    let ours = std::env::vars_os().filter_map(|(name, value)| Some((name.into_string().ok()?, value)));
+    with_listed(program, ours)
+}
+
+/// A command whose environment holds the listed ones of `variables` only.
+#[must_use]
+pub fn command_in(program: impl AsRef<OsStr>, variables: &BTreeMap<String, String>) -> Command {
+    with_listed(program, variables.iter().map(|(name, value)| (name.clone(), value.into())))
+}
+
+fn with_listed(program: impl AsRef<OsStr>, variables: impl Iterator<Item = (String, OsString)>) -> Command {
+    let mut command = Command::new(program);
+    command.env_clear();
+    let listed = |name: &str| PASSED.contains(&name) || PASSED_PREFIXES.iter().any(|prefix| name.starts_with(prefix));
+    command.envs(variables.filter(|(name, _)| listed(name)));
+    command
+}
+
+/// Runs a program to its end: `input` on its standard input, at most `limit` bytes from its standard output.
+///
+/// # Errors
+/// When it cannot be started, prints too much, or takes longer than `timeout`. It is then ended.
+pub async fn run(mut command: Command, input: &[u8], limit: u64, timeout: Duration) -> Result<Output, RunError> {
+    let stdin = if input.is_empty() { Stdio::null() } else { Stdio::piped() };
+    command.stdin(stdin).stdout(Stdio::piped());
+    to_the_end(command, input, limit, timeout).await
+}
+
+async fn to_the_end(mut command: Command, input: &[u8], limit: u64, timeout: Duration) -> Result<Output, RunError> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let failed = |error: std::io::Error| RunError::System { program: program.clone(), error };
+    command.stderr(Stdio::piped()).kill_on_drop(true);
+    let mut child = match command.spawn() {
+        Ok(child) => child,
+        Err(error) if error.kind() == std::io::ErrorKind::NotFound => return Err(RunError::NotFound(program)),
+        Err(error) => return Err(failed(error)),
+    };
+    let (stdin, stdout, stderr) = (child.stdin.take(), child.stdout.take(), child.stderr.take());
+    let feed = async {
+        if let Some(mut stdin) = stdin {
+            // A program that ends without reading all of it says why by itself.
+            let _ = stdin.write_all(input).await;
+        }
+    };
+    let whole = async { tokio::join!(feed, taken(stdout, limit + 1), taken(stderr, 16 << 10), child.wait()) };
+    let Ok(((), stdout, stderr, status)) = tokio::time::timeout(timeout, whole).await else {
+        return Err(RunError::TimedOut { program, seconds: timeout.as_secs() });
+    };
+    let stdout = stdout.map_err(failed)?;
+    if stdout.len() as u64 > limit {
+        return Err(RunError::TooMuch { program, limit });
+    }
+    let stderr = stderr.map_err(failed)?.to_vec();
+    Ok(Output { code: status.map_err(failed)?.code(), stdout, stderr })
+}
+
+/// Runs a program that may ask something on our terminal: it has our standard input. Its standard output is dropped.
+///
+/// # Errors
+/// When it cannot be started, or takes longer than `timeout`. It is then ended.
+pub async fn run_attended(mut command: Command, timeout: Duration) -> Result<Output, RunError> {
+    command.stdin(Stdio::inherit()).stdout(Stdio::null());
+    to_the_end(command, b"", 0, timeout).await
+}
+
+/// Reads at most `limit` bytes; what comes after is read and dropped, so that the program can end.
+async fn taken(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
+    let Some(mut stream) = stream else { return Ok(Zeroizing::default()) };
+    let mut bytes = Zeroizing::new(Vec::new());
+    let mut buffer = Zeroizing::new([0_u8; 16 << 10]);
+    loop {
+        let count = stream.read(&mut *buffer).await?;
+        if count == 0 {
+            return Ok(bytes);
+        }
+        let room = usize::try_from(limit).unwrap_or(usize::MAX).saturating_sub(bytes.len()).min(count);
+        if bytes.capacity() - bytes.len() < room {
+            // Grown by hand, so that the old allocation is wiped.
+            let mut larger = Zeroizing::new(Vec::with_capacity((bytes.len() + room) * 2));
+            larger.extend_from_slice(&bytes);
+            bytes = larger;
+        }
+        bytes.extend_from_slice(&buffer[..room]);
+    }
+}

@@ -1,0 +1,150 @@
+//! One item as `rbw get --raw` prints it: a missing value is told from an empty one, and custom fields by their exact name.
+
+use serde::Deserialize;
+use serde::de::Deserializer;
+use zeroize::Zeroizing;
+
+use crate::manifest::ItemField;
+use crate::observation::Cause;
+use crate::secret::SecretValue;
+use crate::text::Untrusted;
+
+/// A text that is wiped.
+struct Text(Zeroizing<String>);
+
+impl<'de> Deserialize<'de> for Text {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+    }
+}
+
+/// What is printed of an item, without its history.
+#[derive(Deserialize)]
+pub(super) struct Printed {
+    pub(super) id: String,
+    name: String,
+    /// `null` for a note.
+    data: Option<Data>,
+    #[serde(default)]
+    fields: Vec<Field>,
+    notes: Option<Text>,
+}
+
+#[derive(Deserialize)]
+struct Data {
+    username: Option<Text>,
+    /// Logins alone have it, if only as `null`.
+    #[serde(default, deserialize_with = "even_null")]
+    password: Option<Option<Text>>,
+}
+
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
+}
+
+#[derive(Deserialize)]
+struct Field {
+    name: Option<String>,
+    value: Option<Text>,
+}
+
+impl Printed {
+    pub(super) fn read(text: &[u8]) -> Option<Self> {
+        serde_json::from_slice(text).ok()
+    }
+
+    /// The value of a field. `undecrypted` says that rbw complained: a value that is then not there could not be decrypted.
+    pub(super) fn value(self, field: &ItemField, undecrypted: bool) -> Result<SecretValue, Cause> {
+        let item = Untrusted::new(self.name);
+        let (shown, value) = match field {
+            ItemField::Default => match self.data {
+                None => ("notes", self.notes),
+                Some(Data { password: Some(password), .. }) => ("password", password),
+                // The number of a card, or the public half of a key: nobody means these without saying so.
+                Some(_) => ("password (it is neither a login nor a note: say which field is meant)", None),
+            },
+            ItemField::Password => ("password", self.data.and_then(|data| data.password).flatten()),
+            ItemField::Username => ("username", self.data.and_then(|data| data.username)),
+            ItemField::Notes => ("notes", self.notes),
+            ItemField::Custom(name) => (name.as_str(), custom(self.fields, name, &item)?),
+        };
+        match value {
+            Some(Text(text)) if text.is_empty() => Err(Cause::ItemEmpty { item }),
+            Some(Text(text)) => Ok(SecretValue::new(text.as_bytes().to_vec())),
+            None if undecrypted => {
+                Err(Cause::ItemUnreadable { item, detail: Untrusted::new(format!("rbw cannot decrypt its {shown}")) })
+            }
+            None => Err(Cause::FieldMissing { item, field: Untrusted::new(shown) }),
+        }
+    }
+}
+
+fn custom(fields: Vec<Field>, name: &str, item: &Untrusted) -> Result<Option<Text>, Cause> {
+    let mut found = fields.into_iter().filter(|field| field.name.as_deref() == Some(name));
+    match (found.next(), found.count()) {
+        (field, 0) => Ok(field.and_then(|field| field.value)),
+        (_, more) => {
+            let detail = Untrusted::new(format!("{} of its fields are called \"{name}\"; rename them", more + 1));
+            Err(Cause::ItemUnreadable { item: item.clone(), detail })
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn value(text: &str, field: &ItemField) -> Result<Vec<u8>, Cause> {
+        let printed = Printed::read(text.as_bytes()).unwrap_or_else(|| panic!("not read: {text}"));
+        printed.value(field, false).map(|value| value.expose(<[u8]>::to_vec))
+    }
+
+    const LOGIN: &str = r#"{"id":"1","folder":null,"name":"n","data":{"username":"m","password":"p\n","totp":null,"uris":[]},
+        "fields":[{"name":"pin","value":"1234","type":"hidden"},{"name":"pin code","value":"no","type":"text"},
+        {"name":"twice","value":"a","type":"text"},{"name":"twice","value":"b","type":"text"},
+        {"name":"none","value":"","type":"text"}],"notes":"first\nsecond","history":[{"last_used_date":"","password":"old"}]}"#;
+
+    #[test]
+    fn each_field_is_the_one_that_was_named() {
+        let custom = |name: &str| ItemField::Custom(name.to_owned());
+        for (field, expected) in [
+            (ItemField::Default, "p\n"),
+            (ItemField::Password, "p\n"),
+            (ItemField::Username, "m"),
+            (ItemField::Notes, "first\nsecond"),
+            (custom("pin"), "1234"),
+        ] {
+            assert_eq!(value(LOGIN, &field), Ok(expected.as_bytes().to_vec()), "{field:?}");
+        }
+        assert!(matches!(value(LOGIN, &custom("pi")), Err(Cause::FieldMissing { .. })));
+        assert!(matches!(value(LOGIN, &custom("PIN")), Err(Cause::FieldMissing { .. })));
+        assert!(matches!(value(LOGIN, &custom("twice")), Err(Cause::ItemUnreadable { .. })));
+        assert!(matches!(value(LOGIN, &custom("none")), Err(Cause::ItemEmpty { .. })));
+    }
+
+    #[test]
+    fn what_is_not_there_is_never_taken_for_a_value() {
+        let login =
+            r#"{"id":"1","name":"n","data":{"username":null,"password":null,"totp":null},"fields":[],"notes":null}"#;
+        let empty = r#"{"id":"1","name":"n","data":{"username":"","password":""},"fields":[],"notes":""}"#;
+        for field in [ItemField::Default, ItemField::Password, ItemField::Username, ItemField::Notes] {
+            assert!(matches!(value(login, &field), Err(Cause::FieldMissing { .. })), "{field:?}");
+            assert!(matches!(value(empty, &field), Err(Cause::ItemEmpty { .. })), "{field:?}");
+        }
+        let undecrypted =
+            Printed::read(login.as_bytes()).map(|printed| printed.value(&ItemField::Password, true).map(drop));
+        assert!(matches!(undecrypted, Some(Err(Cause::ItemUnreadable { .. }))));
+    }
+
+    #[test]
+    fn the_default_of_a_note_is_its_text_and_others_have_none() {
+        let note = r#"{"id":"1","name":"n","data":null,"fields":[],"notes":"text"}"#;
+        let card = r#"{"id":"1","name":"n","data":{"number":"4111","code":"1"},"fields":[],"notes":"text"}"#;
+        let key =
+            r#"{"id":"1","name":"n","data":{"public_key":"ssh-ed25519 A","private_key":"x"},"fields":[],"notes":null}"#;
+        assert_eq!(value(note, &ItemField::Default), Ok(b"text".to_vec()));
+        for other in [card, key] {
+            assert!(matches!(value(other, &ItemField::Default), Err(Cause::FieldMissing { .. })));
+        }
+    }
+}

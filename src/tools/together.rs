@@ -1,0 +1,56 @@
+//! Waits for many things at once on one thread: the programs that are waited for run in parallel.
+
+use std::pin::Pin;
+use std::task::Poll;
+
+/// Runs all futures to their end and returns what they gave, in their order.
+pub async fn all<F: Future>(futures: impl IntoIterator<Item = F>) -> Vec<F::Output> {
+    let mut running: Vec<Running<F>> = futures.into_iter().map(|future| Running::Pending(Box::pin(future))).collect();
+    std::future::poll_fn(|context| {
+        let mut waiting = false;
+        for slot in &mut running {
+            if let Running::Pending(future) = slot {
+                match future.as_mut().poll(context) {
+                    Poll::Ready(output) => *slot = Running::Done(output),
+                    Poll::Pending => waiting = true,
+                }
+            }
+        }
+        if waiting { Poll::Pending } else { Poll::Ready(()) }
+    })
+    .await;
+    running.into_iter().filter_map(Running::done).collect()
+}
+
+enum Running<F: Future> {
+    Pending(Pin<Box<F>>),
+    Done(F::Output),
+}
+
+impl<F: Future> Running<F> {
+    fn done(self) -> Option<F::Output> {
+        match self {
+            Self::Done(output) => Some(output),
+            Self::Pending(_) => None,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use std::time::{Duration, Instant};
+
+    #[test]
+    fn they_wait_at_the_same_time_and_keep_their_order() -> std::io::Result<()> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_time().build()?;
+        let began = Instant::now();
+        let waits = [60_u64, 20, 40].map(|wait| async move {
+            tokio::time::sleep(Duration::from_millis(wait)).await;
+            wait
+        });
+        assert_eq!(runtime.block_on(all(waits)), [60, 20, 40]);
+        assert!(began.elapsed() < Duration::from_millis(110));
+        Ok(())
+    }
+}
