@@ -9,7 +9,7 @@ use std::process::Output;
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
 use support::bitwarden::rbw::{Account, Answer, NEEDS};
-use support::bitwarden::{Id, Item, Server};
+use support::bitwarden::{Id, Item, Server, bw};
 use support::peers;
 
 type Outcome = Result<(), Failed>;
@@ -33,6 +33,7 @@ fn main() {
         trial("a_locked_agent_prompts_once_it_is_used", prompts),
         trial("a_server_that_is_down_fails_the_sync_alone", down),
         trial("nothing_is_left_of_an_account", nothing_left),
+        peers::trial("bw_logs_in_and_lists", bw::NEEDS, bw_lists),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -259,6 +260,25 @@ fn nothing_left() -> Outcome {
     same("its agent", rustix::process::test_kill_process(pid).is_err() || is_zombie(pid), true)?;
     drop(account);
     same("its directory", directory.exists(), false)
+}
+
+fn bw_lists() -> Outcome {
+    let server = Server::start();
+    let id = server.put(Item::login("one", "a", "1").field("token", "2").folder("work").with_own_key());
+    server.put(Item::note("two", "text"));
+    let account = bw::Account::log_in(&server);
+    let items: Value = serde_json::from_str(&text(&account.bw(&["list", "items"]))?)?;
+    let items = items.as_array().ok_or("a list")?;
+    same("items", items.len(), 2)?;
+    let one = items.iter().find(|item| item["id"] == *id).ok_or("the item")?;
+    same("password", one["login"]["password"].as_str(), Some("1"))?;
+    same("field", one["fields"][0]["value"].as_str(), Some("2"))?;
+    same("notes", text(&account.bw(&["get", "notes", "two"]))?.as_str(), "text")?;
+    server.edit(&id, |item| item.set_password(Some("new")));
+    account.sync();
+    let changed: Value = serde_json::from_str(&text(&account.bw(&["get", "item", &id]))?)?;
+    same("changed", changed["login"]["password"].as_str(), Some("new"))?;
+    same("revision", changed["revisionDate"] == one["revisionDate"], false)
 }
 
 fn is_zombie(pid: rustix::process::Pid) -> bool {

@@ -2,6 +2,7 @@
 //! send is kept. It is on a port of the loopback interface until it is dropped.
 #![allow(dead_code, unused_imports, reason = "each test binary uses its part of a server")]
 
+pub mod bw;
 mod crypto;
 mod http;
 mod item;

@@ -73,6 +73,7 @@ fn token(vault: &Vault, request: &Request) -> Response {
     Response::ok(json!({
         "access_token": vault.token(), "refresh_token": REFRESH, "expires_in": 7200, "token_type": "Bearer",
         "scope": "api offline_access", "Key": vault.sealed_key, "PrivateKey": vault.sealed_sharing,
+        "AccountKeys": account_keys(vault),
         "Kdf": 0, "KdfIterations": ROUNDS, "KdfMemory": null, "KdfParallelism": null,
         "ResetMasterPassword": false, "ForcePasswordReset": false, "MasterPasswordPolicy": null,
         "UserDecryptionOptions": decryption,
@@ -96,10 +97,15 @@ fn profile(vault: &Vault) -> Value {
     json!({
         "object": "profile", "id": vault.account, "name": "Someone", "email": EMAIL, "emailVerified": true,
         "premium": true, "premiumFromOrganization": false, "culture": "en-US", "twoFactorEnabled": false,
-        "key": vault.sealed_key, "privateKey": vault.sealed_sharing, "securityStamp": "stamp",
+        "key": vault.sealed_key, "privateKey": vault.sealed_sharing, "accountKeys": account_keys(vault), "securityStamp": "stamp",
         "forcePasswordReset": false, "usesKeyConnector": false, "avatarColor": null, "creationDate": vault.revision().to_string(),
         "organizations": [], "providers": [], "providerOrganizations": [],
     })
+}
+
+fn account_keys(vault: &Vault) -> Value {
+    let pair = json!({ "publicKey": vault.public_sharing, "wrappedPrivateKey": vault.sealed_sharing });
+    json!({ "object": "privateKeys", "publicKeyEncryptionKeyPair": pair, "signatureKeyPair": null, "securityState": null })
 }
 
 fn config(url: &str) -> Value {

@@ -12,6 +12,9 @@ use super::{EMAIL, Id, PASSWORD, ROUNDS};
 /// An RSA key in PKCS #8, for sharing with organisations: there are none, but clients read it.
 const SHARING: &[u8] = include_bytes!("account-key.der");
 
+/// Its public half, as a SubjectPublicKeyInfo.
+const SHARING_PUBLIC: &[u8] = include_bytes!("account-key.public.der");
+
 /// The account.
 pub struct Vault {
     pub(super) master: Master,
@@ -19,6 +22,7 @@ pub struct Vault {
     /// The account's key, sealed with the master key.
     pub(super) sealed_key: String,
     pub(super) sealed_sharing: String,
+    pub(super) public_sharing: String,
     pub(super) account: String,
     ciphers: Vec<Value>,
     folders: Vec<Value>,
@@ -33,7 +37,19 @@ impl Vault {
         let (sealed_key, sealed_sharing) = (master.key.seal(&key.bytes()), key.seal(SHARING));
         let (ciphers, folders, account) = (Vec::new(), Vec::new(), crypto::uuid());
         let revision = Timestamp::now();
-        Self { master, key, sealed_key, sealed_sharing, account, ciphers, folders, revision, generation: 1 }
+        let public_sharing = STANDARD.encode(SHARING_PUBLIC);
+        Self {
+            master,
+            key,
+            sealed_key,
+            sealed_sharing,
+            public_sharing,
+            account,
+            ciphers,
+            folders,
+            revision,
+            generation: 1,
+        }
     }
 
     /// The access token of now: a JWT whose signature nobody checks.
