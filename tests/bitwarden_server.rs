@@ -5,6 +5,7 @@ mod support;
 
 use std::fs;
 use std::process::Output;
+use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use serde_json::Value;
@@ -252,11 +253,13 @@ fn nothing_left() -> Outcome {
     account.answer(Answer::Wait);
     std::thread::scope(|scope| {
         scope.spawn(|| account.rbw(&["unlock"]));
-        while account.prompts() < 2 {
-            std::thread::sleep(std::time::Duration::from_millis(5));
+        let deadline = Instant::now() + Duration::from_secs(10);
+        while account.prompts() < 2 && Instant::now() < deadline {
+            std::thread::sleep(Duration::from_millis(5));
         }
         account.stop_agent();
     });
+    same("asked", account.prompts(), 2)?;
     same("its agent", rustix::process::test_kill_process(pid).is_err() || is_zombie(pid), true)?;
     drop(account);
     same("its directory", directory.exists(), false)

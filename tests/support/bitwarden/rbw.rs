@@ -159,13 +159,21 @@ impl Account {
         if let Ok(mut socket) = UnixStream::connect(self.socket()) {
             let _ = socket.write_all(b"{\"action\":{\"type\":\"Quit\"}}\n");
         }
-        let deadline = Instant::now() + Duration::from_secs(2);
+        if !self.agent_ends_within(Duration::from_secs(2)) {
+            let _ = rustix::process::kill_process(pid, Signal::KILL);
+            self.agent_ends_within(Duration::from_secs(2));
+        }
+    }
+
+    fn agent_ends_within(&self, time: Duration) -> bool {
+        let deadline = Instant::now() + time;
         while self.agent().is_some() {
             if Instant::now() > deadline {
-                let _ = rustix::process::kill_process(pid, Signal::KILL);
+                return false;
             }
             std::thread::sleep(Duration::from_millis(5));
         }
+        true
     }
 
     /// The process of the agent, if there is one: it holds a lock on the file with its number.
