@@ -35,6 +35,11 @@ impl Recipient {
         &self.0
     }
 
+    /// One that age made.
+    pub(super) fn of(recipient: &age::x25519::Recipient) -> Self {
+        Self(recipient.to_string())
+    }
+
     /// `age1egx…qlvte`: enough for a person to tell two apart.
     #[must_use]
     pub fn short(&self) -> String {

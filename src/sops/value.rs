@@ -1,109 +1,71 @@
-//! One value: `ENC[AES256_GCM,data:…,iv:…,tag:…,type:str]`, AES-256-GCM with a 32-byte IV under the file's data key.
-
-use std::fmt::Write;
+//! One encrypted value, `ENC[AES256_GCM,data:…,iv:…,tag:…,type:…]`: its parts, and how it is sealed and opened.
 
 use aes_gcm::aead::consts::U32;
 use aes_gcm::aes::Aes256;
-use aes_gcm::{AeadInOut, AesGcm, KeyInit};
-use base64::Engine;
+use aes_gcm::{AeadInOut as _, AesGcm, KeyInit as _};
+use base64::Engine as _;
 use base64::engine::general_purpose::STANDARD;
+use sha2::{Digest as _, Sha512};
 use zeroize::Zeroizing;
 
 use super::model::LeafKind;
 
-/// The length of a data key and of an IV, in bytes.
-pub(super) const KEY: usize = 32;
-/// The length of a tag, in bytes.
+/// What every encrypted value begins with.
+pub(super) const PREFIX: &str = "ENC[AES256_GCM,";
+/// The length of an initialization vector in bytes: sops's own choice, not the usual 12.
+const IV: usize = 32;
+/// The length of an authentication tag in bytes.
 const TAG: usize = 16;
 
-/// The data key of one file.
-pub(super) struct DataKey(AesGcm<Aes256, U32>);
+/// The key of one file: 32 random bytes, made anew at every write.
+pub(super) type DataKey = Zeroizing<[u8; 32]>;
 
-/// The parts of an encrypted value.
-#[derive(Debug, PartialEq, Eq)]
-pub(super) struct Sealed {
-    /// As long as the plaintext.
-    pub(super) data: Vec<u8>,
-    iv: [u8; KEY],
-    tag: [u8; TAG],
-    pub(super) kind: LeafKind,
+/// An encrypted value taken apart; nothing is decoded yet.
+pub(super) struct Sealed<'a> {
+    data: &'a str,
+    iv: &'a str,
+    tag: &'a str,
+    /// The type of the plaintext.
+    pub kind: LeafKind,
+    /// The plaintext's length in bytes.
+    pub length: usize,
 }
 
-/// The value does not belong to this key and place.
-#[derive(Debug)]
-pub(super) struct Unauthentic;
-
-impl DataKey {
-    pub(super) fn new(key: &[u8; KEY]) -> Self {
-        Self(AesGcm::new(key.into()))
-    }
-
-    /// Encrypts `plaintext` for the place `additional`, such as `tailscale:auth-key:`.
-    pub(super) fn seal(&self, plaintext: &[u8], additional: &str, iv: [u8; KEY]) -> Sealed {
-        // With room for the tag, so that the plaintext is never moved; it is overwritten in place.
-        let mut buffer = Vec::with_capacity(plaintext.len() + TAG);
-        buffer.extend_from_slice(plaintext);
-        // It fails only beyond 64 GiB, which no file of ours can hold.
-        let sealed = self.0.encrypt_in_place((&iv).into(), additional.as_bytes(), &mut buffer);
-        assert!(sealed.is_ok(), "a value of more than 64 GiB");
-        let mut tag = [0; TAG];
-        tag.copy_from_slice(&buffer[plaintext.len()..]);
-        buffer.truncate(plaintext.len());
-        Sealed { data: buffer, iv, tag, kind: LeafKind::Str }
-    }
-
-    pub(super) fn open(&self, sealed: &Sealed, additional: &str) -> Result<Zeroizing<Vec<u8>>, Unauthentic> {
-        let mut buffer = Zeroizing::new(Vec::with_capacity(sealed.data.len() + TAG));
-        buffer.extend_from_slice(&sealed.data);
-        buffer.extend_from_slice(&sealed.tag);
-        let opened = self.0.decrypt_in_place((&sealed.iv).into(), additional.as_bytes(), &mut *buffer);
-        opened.map(|()| buffer).map_err(|_| Unauthentic)
-    }
-}
-
-impl Sealed {
-    pub(super) fn to_text(&self) -> String {
-        let mut text = String::with_capacity(self.data.len() * 4 / 3 + 128);
-        text.push_str("ENC[AES256_GCM,data:");
-        STANDARD.encode_string(&self.data, &mut text);
-        text.push_str(",iv:");
-        STANDARD.encode_string(self.iv, &mut text);
-        text.push_str(",tag:");
-        STANDARD.encode_string(self.tag, &mut text);
-        let _ = write!(text, ",type:{}]", type_text(self.kind));
-        text
-    }
-
-    /// Reads one; `None` when the text is none.
-    pub(super) fn read(text: &str) -> Option<Self> {
-        let inner = text.strip_prefix("ENC[AES256_GCM,data:")?.strip_suffix(']')?;
-        let (data, rest) = inner.split_once(",iv:")?;
+impl<'a> Sealed<'a> {
+    /// Takes `text` apart, or `None` when it is not whole.
+    pub fn parse(text: &'a str) -> Option<Self> {
+        let rest = text.strip_prefix(PREFIX)?.strip_prefix("data:")?.strip_suffix(']')?;
+        let (data, rest) = rest.split_once(",iv:")?;
         let (iv, rest) = rest.split_once(",tag:")?;
         let (tag, kind) = rest.split_once(",type:")?;
-        Some(Self {
-            data: STANDARD.decode(data).ok()?,
-            iv: STANDARD.decode(iv).ok()?.try_into().ok()?,
-            tag: STANDARD.decode(tag).ok()?.try_into().ok()?,
-            kind: kind_of(kind)?,
-        })
+        let length = decoded_length(data).filter(|length| *length > 0)?;
+        if decoded_length(iv)? != IV || decoded_length(tag)? != TAG {
+            return None;
+        }
+        Some(Self { data, iv, tag, kind: kind_of(kind)?, length })
+    }
+
+    /// The plaintext, if `cipher` and `additional` are those it was sealed with.
+    pub fn open(&self, cipher: &Cipher, additional: &str) -> Option<Zeroizing<Vec<u8>>> {
+        let iv: [u8; IV] = STANDARD.decode(self.iv).ok()?.try_into().ok()?;
+        let tag: [u8; TAG] = STANDARD.decode(self.tag).ok()?.try_into().ok()?;
+        let mut bytes = Zeroizing::new(STANDARD.decode(self.data).ok()?);
+        let opened = cipher.0.decrypt_inout_detached(
+            &iv.into(),
+            additional.as_bytes(),
+            bytes.as_mut_slice().into(),
+            &tag.into(),
+        );
+        opened.ok().map(|()| bytes)
     }
 }
 
-/// Whether a text is meant as an encrypted value.
-pub(super) fn looks_encrypted(text: &str) -> bool {
-    text.starts_with("ENC[") && text.ends_with(']')
-}
-
-fn type_text(kind: LeafKind) -> &'static str {
-    match kind {
-        LeafKind::Int => "int",
-        LeafKind::Float => "float",
-        LeafKind::Bool => "bool",
-        LeafKind::Bytes => "bytes",
-        LeafKind::Time => "time",
-        LeafKind::Comment => "comment",
-        LeafKind::Str | LeafKind::Clear => "str",
-    }
+/// The number of bytes that padded base64 stands for, or `None` when it is no base64.
+fn decoded_length(text: &str) -> Option<usize> {
+    let digits = text.strip_suffix("==").or_else(|| text.strip_suffix('=')).unwrap_or(text);
+    let whole = text.len().is_multiple_of(4);
+    let plain = digits.bytes().all(|b| b.is_ascii_alphanumeric() || b == b'+' || b == b'/');
+    (whole && plain).then(|| text.len() / 4 * 3 - (text.len() - digits.len()))
 }
 
 fn kind_of(text: &str) -> Option<LeafKind> {
@@ -119,18 +81,67 @@ fn kind_of(text: &str) -> Option<LeafKind> {
     })
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+/// AES-256-GCM under one data key.
+pub(super) struct Cipher(AesGcm<Aes256, U32>);
 
-    /// Of sops's own `aes/cipher_test.go`.
-    #[test]
-    fn the_known_answer_of_sops_holds() {
-        let text = "ENC[AES256_GCM,data:oYyi,iv:MyIDYbT718JRr11QtBkcj3Dwm4k1aCGZBVeZf0EyV8o=,tag:t5z2Z023Up0kxwCgw1gNxg==,type:str]";
-        let key = DataKey::new(&[b'f'; KEY]);
-        let sealed = Sealed::read(text).unwrap_or_else(|| panic!("not read"));
-        assert_eq!(key.open(&sealed, "bar:").map(|value| value.to_vec()).ok().as_deref(), Some(&b"foo"[..]));
-        assert_eq!(key.seal(b"foo", "bar:", sealed.iv).to_text(), text);
-        assert!(key.open(&sealed, "baz:").is_err());
+/// AES-GCM refuses what is longer than 64 GiB.
+#[derive(Debug)]
+pub(super) struct TooLong;
+
+impl Cipher {
+    /// The cipher of the file whose data key this is.
+    pub fn new(key: &DataKey) -> Self {
+        Self(AesGcm::new((&**key).into()))
+    }
+
+    /// Appends the encrypted form of `buffer` to `out`. The buffer holds ciphertext afterwards.
+    pub fn seal(
+        &self,
+        buffer: &mut Zeroizing<Vec<u8>>,
+        additional: &str,
+        random: &mut dyn FnMut(&mut [u8]),
+        out: &mut String,
+    ) -> Result<(), TooLong> {
+        let mut iv = [0; IV];
+        random(&mut iv);
+        let sealed = self.0.encrypt_inout_detached(&iv.into(), additional.as_bytes(), buffer.as_mut_slice().into());
+        let tag = sealed.map_err(|_| TooLong)?;
+        out.push_str(PREFIX);
+        for (name, bytes) in [("data:", buffer.as_slice()), (",iv:", &iv), (",tag:", &tag)] {
+            out.push_str(name);
+            STANDARD.encode_string(bytes, out);
+        }
+        out.push_str(",type:str]");
+        Ok(())
+    }
+}
+
+/// The hash over every plaintext of a file in document order, which the file carries encrypted as its MAC.
+#[derive(Default)]
+pub(super) struct Mac(Sha512);
+
+impl Mac {
+    /// One for a file with `mac_only_encrypted`, which begins with bytes of its own so that no MAC fits both kinds.
+    pub fn of_encrypted_only() -> Self {
+        let mut mac = Self::default();
+        mac.update(&sha2::Sha256::digest(b"sops"));
+        mac
+    }
+
+    /// Adds the plaintext of the next leaf.
+    pub fn update(&mut self, plaintext: &[u8]) {
+        self.0.update(plaintext);
+    }
+
+    /// 128 upper-case hexadecimal characters. They tell something of the plaintexts, so they are wiped, too.
+    pub fn finish(self) -> Zeroizing<Vec<u8>> {
+        let mut hash = self.0.finalize();
+        let digit = |nibble: u8| b"0123456789ABCDEF"[usize::from(nibble & 15)];
+        let mut text = Zeroizing::new(Vec::with_capacity(2 * hash.len()));
+        for byte in &hash {
+            text.extend([digit(byte >> 4), digit(*byte)]);
+        }
+        zeroize::Zeroize::zeroize(hash.as_mut_slice());
+        text
     }
 }
