@@ -4,5 +4,6 @@ pub mod file_vault;
 pub mod harden;
 pub mod program;
 pub mod rbw;
+pub mod ssh;
 pub mod together;
 pub mod vault;
