@@ -1,6 +1,6 @@
 //! A vault: its items are listed once, names are matched exactly, and values are read one by one.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeMap;
 
 use crate::desired::{Item, ItemIdentity, Revision, VaultFacts};
 use crate::manifest::{self, ItemField, ItemRef, Surroundings};
@@ -171,18 +171,19 @@ impl Listing {
 
     /// The names that may have been meant: alike, or longer.
     fn similar(&self, wanted: &ItemRef) -> Vec<Untrusted> {
-        let Some(text) = wanted.name.as_deref() else { return Vec::new() };
-        let names: BTreeSet<&str> = self.entries.iter().map(|entry| entry.name.as_str()).collect();
-        let names: Vec<&str> = names.into_iter().collect();
-        let mut near = similar::get_close_matches(text, &names, SIMILAR, 0.6);
-        let longer = names.iter().copied().filter(|name| !text.is_empty() && name.contains(text));
+        let Some(text) = wanted.name.as_ref().map(|name| name.to_lowercase()) else { return Vec::new() };
+        let names: BTreeMap<String, &str> =
+            self.entries.iter().map(|entry| (entry.name.to_lowercase(), entry.name.as_str())).collect();
+        let lower: Vec<&str> = names.keys().map(String::as_str).collect();
+        let mut near = similar::get_close_matches(text.as_str(), &lower, SIMILAR, 0.6);
+        let longer = lower.iter().copied().filter(|name| !text.is_empty() && name.contains(&text));
         for name in longer.take(SIMILAR) {
             if !near.contains(&name) {
                 near.push(name);
             }
         }
         near.truncate(SIMILAR);
-        near.into_iter().map(Untrusted::new).collect()
+        near.into_iter().filter_map(|name| names.get(name)).map(|name| Untrusted::new(*name)).collect()
     }
 
     fn item(&self, entry: &Entry, field: &ItemField) -> Item {
