@@ -134,16 +134,23 @@ impl Directory {
         Ok(Some(receipt))
     }
 
-    /// Writes the receipt as the next of its lineage.
+    /// Writes the receipt as the next of its lineage, after the one that it was made from.
     ///
     /// # Errors
-    /// When it cannot be written; the old one is left.
+    /// When it cannot be written, or what is there by now is another one, or none that we know: it is left.
     pub fn write_receipt(&self, receipt: &mut Receipt) -> Result<(), StateError> {
         let (directory, name) = &self.receipt;
+        let is_ours = |there: &Receipt| there.lineage == receipt.lineage && there.serial == receipt.serial;
+        if self.receipt()?.is_some_and(|there| !is_ours(&there)) {
+            return Err(FileError::Moved { path: directory.join(name) }.into());
+        }
         let held = Held::open_or_create(directory, 0o700)?;
         receipt.serial += 1;
-        held.replace(name, &receipt.to_bytes(), 0o600, || Ok(()))?;
-        Ok(())
+        let replaced = held.replace(name, &receipt.to_bytes(), 0o600, || Ok(()));
+        if replaced.is_err() {
+            receipt.serial -= 1;
+        }
+        Ok(replaced?)
     }
 
     /// Reads the fingerprint key; `None` when there is none yet.
@@ -268,6 +275,25 @@ mod tests {
             assert!(said.contains(refusal), "{text}: {said}");
             assert_eq!(held.read("receipt.json", 1000)?.as_deref(), Some(text.as_bytes()));
         }
+        Ok(())
+    }
+
+    #[test]
+    fn a_receipt_that_is_not_the_one_before_is_never_overwritten() -> Result<(), StateError> {
+        let (_at, state) = scene();
+        let mut ours = Receipt::new("ours".to_owned(), "/d".into());
+        state.write_receipt(&mut ours)?;
+        let mut stale = ours.clone();
+        state.write_receipt(&mut ours)?;
+        let mut other = Receipt { lineage: "other".to_owned(), ..ours.clone() };
+        for wrong in [&mut stale, &mut other] {
+            let refused = state.write_receipt(wrong);
+            assert!(matches!(refused, Err(StateError::File(FileError::Moved { .. }))), "{refused:?}");
+        }
+        assert_eq!(state.receipt()?, Some(ours.clone()));
+        Held::open_or_create(state.path(), 0o700)?.replace("receipt.json", b"{", 0o600, || Ok(()))?;
+        assert!(matches!(state.write_receipt(&mut ours), Err(StateError::BrokenReceipt { .. })));
+        assert_eq!(ours.serial, 2);
         Ok(())
     }
 
