@@ -30,6 +30,7 @@ fn main() {
             "write" => write_forever(&at),
             "full" => print_outcome(full(&at)),
             "read-only" => print_outcome(read_only(&at)),
+            "hardened" => print_outcome(hardened()),
             other => panic!("{other}"),
         }
         return;
@@ -44,6 +45,7 @@ fn main() {
         trial("a_file_that_changed_is_not_replaced", &[], changed),
         trial("a_linked_file_is_not_followed", &[], linked),
         trial("the_receipt_is_where_the_manifest_says", &[], placed),
+        trial("a_hardened_process_leaves_no_core_file", &[], in_hardened),
         trial("a_full_disk_leaves_what_was_there", &["root"], || {
             in_namespace("full", "mount -t tmpfs -o size=256k t \"$1\"")
         }),
@@ -240,6 +242,24 @@ fn placed() -> Outcome {
     same("for the user alone", mode, 0o600)?;
     same("nothing elsewhere", state.path().exists(), false)?;
     same("read back", state.receipt()?.map(|receipt| receipt.serial), Some(1))
+}
+
+fn in_hardened() -> Outcome {
+    let output = Command::new(std::env::current_exe()?).arg("/").env(ROLE, "hardened").output()?;
+    same("it said", String::from_utf8(output.stdout)?.trim(), "as expected")
+}
+
+fn hardened() -> Outcome {
+    use rustix::process::{Resource, getrlimit};
+    reconcile::tools::harden::this_process();
+    let limit = getrlimit(Resource::Core);
+    same("limit", (limit.current, limit.maximum), (Some(0), Some(0)))?;
+    #[cfg(target_os = "linux")]
+    {
+        let dumpable = rustix::process::dumpable_behavior()?;
+        same("dumpable", dumpable, rustix::process::DumpableBehavior::NotDumpable)?;
+    }
+    Ok(())
 }
 
 /// Runs a role where a directory of its own was prepared by `mount`, and expects it to say that all was well.

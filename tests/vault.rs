@@ -42,6 +42,7 @@ fn main() {
         trial("an_item_named_by_id_needs_no_names", by_id),
         trial("one_damaged_item_does_not_hide_those_named_by_id", damaged),
         trial("a_server_that_is_down_leaves_what_was_synced", down),
+        trial("a_database_that_is_being_written_is_waited_for", being_written),
         trial("what_a_plan_keeps_holds_no_value", observed),
         trial("a_version_without_a_raw_list_is_told_to_be_updated", too_old),
         trial("another_item_than_was_asked_for_is_not_taken", other_item),
@@ -466,6 +467,26 @@ fn down() -> Outcome {
     is!(block_on(vault.sync())?, Err(Cause::VaultUnavailable { what, next })
         if what.as_is().starts_with("rbw sync failed") && next == "rbw sync");
     same("what was synced", read(&vault, called("a"))?, Ok("of a".to_owned()))
+}
+
+fn being_written() -> Outcome {
+    let scene = Scene::with([Item::login("a", "me", "of a")]);
+    let (database, whole) = (scene.account.database(), std::fs::read(scene.account.database())?);
+    let before = scene.account.prompts();
+    for kept in [0, whole.len() / 2] {
+        std::fs::write(&database, &whole[..kept])?;
+        let vault = scene.vault(Unlock::Pinentry, true)?;
+        is!(read(&vault, called("a"))?, Err(Cause::VaultUnavailable { what, .. }) if what.as_is().contains("cut off"));
+        let (database, whole) = (database.clone(), whole.clone());
+        let writer = std::thread::spawn(move || {
+            std::thread::sleep(std::time::Duration::from_millis(150));
+            std::fs::write(database, whole)
+        });
+        same("after it was written", read(&vault, called("a"))?, Ok("of a".to_owned()))?;
+        writer.join().map_err(|_| "it panicked")??;
+    }
+    // rbw takes a database that is cut off for one that was never logged in.
+    same("prompts", scene.account.prompts(), before)
 }
 
 fn observed() -> Outcome {

@@ -181,3 +181,56 @@ async fn taken(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io::R
         bytes.extend_from_slice(&buffer[..room]);
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn shell(script: &str, limit: u64, timeout: u64) -> Result<Output, RunError> {
+        let variables =
+            [("PATH", "/usr/bin:/bin"), ("LC_ALL", "C"), ("BW_SESSION", "canary"), ("LD_PRELOAD", "canary")];
+        let variables = variables.map(|(name, value)| (name.to_owned(), value.to_owned())).into();
+        let mut command = command_in("sh", &variables);
+        command.args(["-c", script]);
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        runtime.block_on(run(command, b"input", limit, Duration::from_millis(timeout)))
+    }
+
+    #[test]
+    fn only_listed_variables_are_passed_on() -> Result<(), RunError> {
+        let output = shell("env", 10_000, 5000)?;
+        let text = String::from_utf8_lossy(&output.stdout);
+        assert!(text.contains("LC_ALL=C") && !text.contains("canary"), "{text}");
+        Ok(())
+    }
+
+    #[test]
+    fn input_output_and_the_code_go_through() -> Result<(), RunError> {
+        let output = shell("cat; echo oh >&2; exit 3", 10_000, 5000)?;
+        assert_eq!(
+            (output.code, output.stdout.as_slice(), output.stderr.as_slice()),
+            (Some(3), &b"input"[..], &b"oh\n"[..])
+        );
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_too_much_or_too_slow_is_an_error() -> Result<(), RunError> {
+        assert_eq!(shell("echo 12345", 6, 5000)?.stdout.as_slice(), b"12345\n");
+        assert!(matches!(shell("echo 12345", 5, 5000), Err(RunError::TooMuch { .. })));
+        assert!(matches!(shell("exec sleep 20", 5, 50), Err(RunError::TimedOut { .. })));
+        // A program that never reads is not waited for.
+        assert_eq!(shell("exec 0<&-; exit 0", 5, 5000)?.code, Some(0));
+        Ok(())
+    }
+
+    #[test]
+    fn what_is_not_installed_is_told_apart() {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.unwrap_or_else(|error| panic!("{error}"));
+        let command = command_in("rbw", &[("PATH".to_owned(), "/nonexistent".to_owned())].into());
+        let failed = runtime.block_on(run(command, b"", 5, Duration::from_secs(5)));
+        assert!(matches!(failed, Err(RunError::NotFound(program)) if program == "rbw"));
+    }
+}

@@ -48,7 +48,7 @@ impl Account {
     /// The account as it is shown and told apart: the address, and the server unless it is Bitwarden's own.
     pub(super) fn text(&self) -> String {
         match &self.server {
-            Some(server) => format!("{} ({server})", self.email),
+            Some(server) => format!("{} ({})", self.email, without_userinfo(server)),
             None => self.email.clone(),
         }
     }
@@ -59,6 +59,14 @@ impl Account {
         let directory = place(surroundings, "XDG_CACHE_HOME", ".cache", "Library/Caches")?;
         Some(directory.join(format!("{server}:{}.json", self.email)))
     }
+}
+
+/// `https://name:password@host` is shown, and kept, as `https://host`.
+fn without_userinfo(server: &str) -> String {
+    let (scheme, rest) = server.split_once("://").unwrap_or(("", server));
+    let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
+    let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
+    if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
 }
 
 /// One of rbw's directories.
@@ -112,6 +120,8 @@ pub(super) struct Sealed {
 pub(super) enum Unusable {
     /// There is none: rbw has not been logged in.
     Absent,
+    /// It is cut off, and stays so. rbw takes that for not being logged in, and would ask for the master password.
+    Torn,
     /// It cannot be read, or is of a shape that this version does not know.
     Unknown,
 }
@@ -121,7 +131,7 @@ impl Database {
     pub(super) fn read(path: &Path) -> Result<Self, Unusable> {
         for _ in 1..TRIES {
             match Self::read_once(path) {
-                Err(Unusable::Unknown) => std::thread::sleep(PAUSE),
+                Err(Unusable::Torn) => std::thread::sleep(PAUSE),
                 done => return done,
             }
         }
@@ -137,12 +147,13 @@ impl Database {
         };
         let synced = std::fs::metadata(path).and_then(|seen| seen.modified()).ok();
         let synced = synced.and_then(|at| SystemTime::now().duration_since(at).ok()).map(|ago| ago.as_secs());
-        Self::parse(&text, synced).ok_or(Unusable::Unknown)
+        let file = serde_json::from_slice(&text);
+        let file = file.map_err(|error| if error.is_data() { Unusable::Unknown } else { Unusable::Torn })?;
+        Self::of(&file, synced).ok_or(Unusable::Unknown)
     }
 
-    fn parse(text: &[u8], synced: Option<u64>) -> Option<Self> {
-        let file: Stored = serde_json::from_slice(text).ok()?;
-        let tokens = [file.access_token, file.refresh_token, file.protected_key];
+    fn of(file: &Stored, synced: Option<u64>) -> Option<Self> {
+        let tokens = [&file.access_token, &file.refresh_token, &file.protected_key];
         let mut names: Vec<_> = file.entries.iter().map(StoredEntry::naming).collect();
         names.sort();
         let names = Digest::of(&serde_json::to_vec(&names).ok()?);
@@ -150,7 +161,7 @@ impl Database {
         let entries: BTreeMap<String, Sealed> = sealed.collect::<Option<_>>()?;
         // An id that stands there twice tells nothing about either.
         let whole = entries.len() == file.entries.len();
-        whole.then(|| Self { logged_in: tokens.iter().all(Option::is_some), synced, entries, names })
+        whole.then(|| Self { logged_in: tokens.into_iter().all(Option::is_some), synced, entries, names })
     }
 }
 

@@ -169,6 +169,7 @@ impl Rbw {
         let database = match place.as_deref().map(Database::read) {
             None | Some(Err(Unusable::Unknown)) => None,
             Some(Ok(database)) if database.logged_in => Some(database),
+            Some(Err(Unusable::Torn)) => return Err(says::unavailable("rbw's local database is cut off", "rbw sync")),
             Some(Ok(_) | Err(Unusable::Absent)) => {
                 self.run(&["--version"], Duration::from_secs(10)).await?;
                 return Err(says::unavailable(format!("rbw is not logged in as {}", account.text()), "rbw login"));

@@ -9,7 +9,11 @@ const ENTRIES: &str = r#"[
 fn database(entries: &str) -> Database {
     let text =
         format!(r#"{{"access_token":"canary","refresh_token":"canary","protected_key":"2.x","entries":{entries}}}"#);
-    Database::parse(text.as_bytes(), Some(7)).unwrap_or_else(|| panic!("not read: {text}"))
+    parse(&text).unwrap_or_else(|| panic!("not read: {text}"))
+}
+
+fn parse(text: &str) -> Option<Database> {
+    Database::of(&serde_json::from_str(text).ok()?, Some(7))
 }
 
 fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
@@ -64,7 +68,7 @@ fn an_item_that_asks_each_time_is_known() {
 fn tokens_only_say_that_they_are_there() {
     assert!(database(ENTRIES).logged_in);
     assert!(!format!("{:?}", database(ENTRIES)).contains("canary"));
-    let out = Database::parse(br#"{"access_token":null,"refresh_token":null,"protected_key":null,"entries":[]}"#, None);
+    let out = parse(r#"{"access_token":null,"refresh_token":null,"protected_key":null,"entries":[]}"#);
     assert_eq!(out.map(|database| database.logged_in), Some(false));
 }
 
@@ -74,6 +78,8 @@ fn what_was_cut_off_is_no_database() -> std::io::Result<()> {
     let path = directory.path().join("db.json");
     assert_eq!(Database::read(&path).err(), Some(Unusable::Absent));
     std::fs::write(&path, r#"{"access_token":"canary","entr"#)?;
+    assert_eq!(Database::read(&path).err(), Some(Unusable::Torn));
+    std::fs::write(&path, r#"{"items":{}}"#)?;
     assert_eq!(Database::read(&path).err(), Some(Unusable::Unknown));
     let twice = format!("[{0},{0}]", r#"{"id":"1","name":"n","data":"SecureNote"}"#);
     std::fs::write(&path, format!(r#"{{"entries":{twice}}}"#))?;
@@ -101,6 +107,9 @@ fn the_database_is_where_rbw_keeps_it() -> std::io::Result<()> {
             home.path().join(".cache").join(directory).join("http%3A%2F%2F127.0.0.1%3A8080%2Fa%25b:m@example.org.json");
         assert_eq!(account.database(&here), Some(expected));
     }
+    let account =
+        Account { email: "m@example.org".to_owned(), server: Some("https://m:canary@v.example/x@y".to_owned()) };
+    assert_eq!(account.text(), "m@example.org (https://v.example/x@y)");
     let account = Account { email: "m@example.org".to_owned(), server: None };
     let elsewhere = surroundings(&[("HOME", at), ("XDG_CACHE_HOME", "/c")]);
     assert_eq!(account.database(&elsewhere), Some("/c/rbw/default:m@example.org.json".into()));
