@@ -1,1 +1,103 @@
 //! The command line: arguments, one file for each command, and the only room that prints.
+
+mod activate;
+mod adopt;
+mod apply;
+mod arguments;
+mod doctor;
+mod error;
+mod list;
+mod plan;
+mod project;
+mod saved;
+mod session;
+mod show;
+mod terminal;
+mod validate;
+
+use std::process::ExitCode;
+
+use clap::{CommandFactory, Parser};
+
+use self::arguments::{Arguments, Command};
+use self::error::Error;
+use self::terminal::{Terminal, print, say};
+
+/// Runs the program.
+pub fn main() -> ExitCode {
+    crate::tools::harden::this_process();
+    let arguments = match Arguments::try_parse() {
+        Ok(arguments) => arguments,
+        Err(error) => {
+            // 2 means that there are changes; wrong usage is an error like any other.
+            let _ = error.print();
+            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+        }
+    };
+    let terminal = Terminal::of(&arguments.global);
+    match run(arguments, &terminal) {
+        Ok(code) => code,
+        Err(error) => {
+            report(&error, &terminal);
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode, Error> {
+    let Arguments { global, command } = arguments;
+    match command {
+        Command::Plan(options) => on_runtime(plan::run(&global, terminal, &options)),
+        Command::Apply(options) => on_runtime(apply::run(&global, terminal, &options)),
+        Command::Doctor => on_runtime(doctor::run(&global, terminal)),
+        Command::Adopt(options) => on_runtime(adopt::run(&global, terminal, &options)),
+        Command::Validate(options) => validate::run(&global, &options),
+        Command::List(options) => list::run(&global, &options),
+        Command::Show(options) => show::run(&global, &options),
+        Command::Activate(options) => activate::run(&options),
+        Command::Schema => {
+            let text = serde_json::to_string_pretty(&crate::manifest::schema()).map_err(Error::plain)?;
+            print(&(text + "\n")).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Completions(options) => {
+            let mut out = Vec::new();
+            clap_complete::generate(options.shell, &mut Arguments::command(), "reconcile", &mut out);
+            print(&String::from_utf8_lossy(&out)).map(|()| ExitCode::SUCCESS)
+        }
+        Command::Man => {
+            let mut out = Vec::new();
+            clap_mangen::Man::new(Arguments::command()).render(&mut out).map_err(Error::plain)?;
+            print(&String::from_utf8_lossy(&out)).map(|()| ExitCode::SUCCESS)
+        }
+    }
+}
+
+/// Only commands that wait on many things have a runtime.
+fn on_runtime(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+    runtime.map_err(Error::plain)?.block_on(command)
+}
+
+fn report(error: &Error, terminal: &Terminal) {
+    match error {
+        Error::Said => {}
+        Error::Other { what, next } => {
+            say(&format!("error: {what}"));
+            if let Some(next) = next {
+                say(&format!("  → {next}"));
+            }
+        }
+        Error::Manifest(error) => {
+            let theme = match terminal.style.colour {
+                true => miette::GraphicalTheme::unicode(),
+                false => miette::GraphicalTheme::unicode_nocolor(),
+            };
+            let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(terminal.style.width);
+            let mut text = String::new();
+            match handler.render_report(&mut text, error.as_ref()) {
+                Ok(()) => say(text.trim_end()),
+                Err(_) => say(&error.to_string()),
+            }
+        }
+    }
+}

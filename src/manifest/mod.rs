@@ -1,7 +1,7 @@
 //! The manifest: `secrets.manifest.yaml`, read into types that cannot hold an invalid one.
 //!
-//! Reading collects everything that is wrong in one run: the text as YAML ([`tree`]), its shape against the schema
-//! ([`shape`]), and whether it makes sense ([`check`]). Only then are there types.
+//! Reading collects everything that is wrong in one run: the text as YAML (`tree`), its shape against the schema
+//! (`shape`), and whether it makes sense (`check`). Only then are there types.
 
 mod check;
 mod finding;

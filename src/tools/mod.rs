@@ -1,5 +1,6 @@
 //! The only rooms that start a program or open a socket.
 
+pub mod accounts;
 pub mod file_vault;
 pub mod harden;
 pub mod program;

@@ -161,6 +161,68 @@ pub async fn run_attended(mut command: Command, timeout: Duration) -> Result<Out
     to_the_end(command, b"", 0, timeout).await
 }
 
+/// Where what a program prints goes.
+pub enum Shown<'a> {
+    /// To our own terminal, which it may read from as well.
+    Inherit,
+    /// Line by line to this, both streams as they come, each line at most 4 KiB.
+    Lines(&'a mut dyn FnMut(&[u8])),
+}
+
+/// Runs a program to its end, however long it takes, and shows what it prints. Returns its exit code; `None` when a
+/// signal ended it.
+///
+/// # Errors
+/// When it cannot be started or read.
+pub async fn run_shown(mut command: Command, shown: Shown<'_>) -> Result<Option<i32>, RunError> {
+    let program = command.as_std().get_program().to_string_lossy().into_owned();
+    let failed = |error: std::io::Error| match error.kind() {
+        std::io::ErrorKind::NotFound => RunError::NotFound(program.clone()),
+        _ => RunError::System { program: program.clone(), error },
+    };
+    let Shown::Lines(show) = shown else {
+        return Ok(command.status().await.map_err(failed)?.code());
+    };
+    // One pipe for both, so that their lines stay in order.
+    let (reader, writer) = std::io::pipe().map_err(failed)?;
+    command.stdin(Stdio::null()).stdout(writer.try_clone().map_err(failed)?).stderr(writer);
+    let mut child = command.spawn().map_err(failed)?;
+    // It holds the pipe's other end, which must close when the program ends.
+    drop(command);
+    let mut lines = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
+    let mut buffer = [0_u8; 4096];
+    let mut held = Vec::new();
+    let mut ended = None;
+    loop {
+        let count = tokio::select! {
+            biased;
+            count = lines.read(&mut buffer) => count.map_err(failed)?,
+            // A daemon that it left behind may hold the pipe for ever.
+            status = child.wait(), if ended.is_none() => {
+                ended = Some(status.map_err(failed)?);
+                continue;
+            }
+            () = tokio::time::sleep(Duration::from_millis(200)), if ended.is_some() => 0,
+        };
+        held.extend_from_slice(&buffer[..count]);
+        while let Some(end) = held.iter().position(|byte| *byte == b'\n').or((held.len() >= 4096).then_some(4095)) {
+            show(&held[..=end]);
+            held.drain(..=end);
+        }
+        if count == 0 {
+            break;
+        }
+    }
+    if !held.is_empty() {
+        show(&held);
+    }
+    let status = match ended {
+        Some(status) => status,
+        None => child.wait().await.map_err(failed)?,
+    };
+    Ok(status.code())
+}
+
 /// Reads at most `limit` bytes; what comes after is read and dropped, so that the program can end.
 async fn taken(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let Some(mut stream) = stream else { return Ok(Zeroizing::default()) };

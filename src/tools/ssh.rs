@@ -140,6 +140,23 @@ impl Target {
         }
     }
 
+    /// A command that runs `line` there, with a terminal where we have one.
+    #[must_use]
+    pub fn command_line(&self, surroundings: &Surroundings, line: &str) -> Command {
+        let Self::Ssh { to, port } = self else {
+            let mut shell = program::command_in("sh", &surroundings.variables);
+            shell.args(["-c", line]);
+            return shell;
+        };
+        let mut ssh = program::command_in("ssh", &surroundings.variables);
+        ssh.args(["-o", "ConnectTimeout=10", "-o", "StrictHostKeyChecking=yes"]);
+        if let Some(port) = port {
+            ssh.args(["-p", &port.to_string()]);
+        }
+        ssh.args(["--", to, line]);
+        ssh
+    }
+
     fn command(&self, surroundings: &Surroundings) -> Command {
         let Self::Ssh { to, port } = self else {
             let mut shell = program::command_in("sh", &surroundings.variables);

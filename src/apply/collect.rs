@@ -1,0 +1,65 @@
+//! Reads every value of a file into memory; each must be the one that was planned.
+
+use crate::address::FileName;
+use crate::desired::Item;
+use crate::observation::Observation;
+use crate::plan::Wanted;
+use crate::report::{Event, StepResult};
+use crate::secret::{Comparison, Fingerprint, SecretName, SecretValue};
+use crate::tools::together;
+
+use super::{Apply, Failure, Progress};
+
+/// How many values are asked for at a time.
+const AT_ONCE: usize = 4;
+
+/// One value, until it is encrypted.
+pub(super) struct Collected {
+    pub(super) secret: SecretName,
+    pub(super) value: SecretValue,
+    pub(super) fingerprint: Fingerprint,
+    /// The item as the plan saw it: its revision was read before the value, so that a later edit shows as a change.
+    pub(super) item: Item,
+}
+
+pub(super) async fn all(
+    apply: &Apply<'_>,
+    step: usize,
+    file: &FileName,
+    items: &[Wanted],
+    progress: &mut Progress,
+    events: &mut dyn FnMut(Event),
+) -> Result<StepResult, Failure> {
+    let mut collected = Vec::with_capacity(items.len());
+    for some in items.chunks(AT_ONCE) {
+        for result in together::all(some.iter().map(|wanted| one(apply, wanted))).await {
+            collected.push(result?);
+        }
+        events(Event::Progress { step, done: collected.len(), total: items.len() });
+    }
+    let values = collected.len();
+    progress.collected.insert(file.clone(), collected);
+    Ok(StepResult::Collected { values })
+}
+
+async fn one(apply: &Apply<'_>, wanted: &Wanted) -> Result<Collected, Failure> {
+    let name = &wanted.secret;
+    let item = match apply.desired.items.get(name) {
+        Some(Observation::Known(item)) => item.clone(),
+        _ => return Err(Failure::new(format!("secret.{name}: its item was not found"), Some("reconcile plan"))),
+    };
+    let vault = apply.vault.as_ref().map_err(|cause| unread(name, cause))?;
+    let value = vault.read(&item.identity).await.map_err(|cause| unread(name, &cause))?;
+    let fingerprint = Fingerprint::of(apply.key, name, &value);
+    match wanted.fingerprint.map(|planned| planned.compare(&fingerprint)) {
+        None | Some(Comparison::Same) => Ok(Collected { secret: name.clone(), value, fingerprint, item }),
+        Some(_) => {
+            let what = format!("secret.{name}: its value changed in the vault after it was planned");
+            Err(Failure::new(what, Some("reconcile apply")))
+        }
+    }
+}
+
+fn unread(name: &SecretName, cause: &crate::observation::Cause) -> Failure {
+    Failure::new(format!("secret.{name}: {cause}"), cause.next().as_deref())
+}

@@ -1,0 +1,46 @@
+//! `reconcile activate`: decrypts a sops file into place on this machine. The index beside it says what belongs here.
+
+use std::process::ExitCode;
+
+use crate::apply::activate::{ToInstall, activate};
+use crate::cli::arguments::ActivateArguments;
+use crate::cli::error::Error;
+use crate::cli::terminal::say;
+use crate::digest::Digest;
+use crate::index::{self, Index};
+use crate::sops::Identities;
+use crate::state::{Dataset, PUBLIC_FILE_LIMIT, SOPS_FILE_LIMIT};
+
+/// Runs it.
+///
+/// # Errors
+/// When something is not there, does not decrypt, or cannot be written. The old secrets then stay.
+pub fn run(arguments: &ActivateArguments) -> Result<ExitCode, Error> {
+    let ActivateArguments { dataset, host, age_key_file, symlink_path } = arguments;
+    let missing = |name: &str| {
+        Error::new(format!("{}: there is no {name}", dataset.display()), "reconcile apply, where the manifest is")
+    };
+    let directory = Dataset::open(dataset)?.ok_or_else(|| missing("such directory"))?;
+    let file = index::FILE.parse().map_err(Error::plain)?;
+    let index = directory.read(&file, PUBLIC_FILE_LIMIT.max(SOPS_FILE_LIMIT))?.ok_or_else(|| missing(index::FILE))?;
+    let index: Index =
+        serde_json::from_slice(&index).map_err(|error| Error::plain(format!("{}: {error}", index::FILE)))?;
+    let secrets = ToInstall::of_index(&index, host).map_err(Error::plain)?;
+    let Some(name) = index.hosts.get(host) else { return Err(missing(host.as_str())) };
+    let sops = directory.read(name, SOPS_FILE_LIMIT)?.ok_or_else(|| missing(name.as_str()))?;
+    if index.files.get(name) != Some(&Digest::of(&sops)) {
+        let what = format!("{name} and {} are not of one apply", index::FILE);
+        return Err(Error::new(what, "wait for the shared folder, or: reconcile apply"));
+    }
+    let failed = |error: &dyn std::fmt::Display| Error::plain(format!("{}: {error}", age_key_file.display()));
+    let text = std::fs::read(age_key_file).map(zeroize::Zeroizing::new).map_err(|error| failed(&error))?;
+    let identities = Identities::read(&text).map_err(|error| failed(&error))?;
+    let activated = activate(&sops, &identities, &secrets, symlink_path).map_err(Error::plain)?;
+    say(&format!(
+        "{} secrets in generation {} behind {}",
+        activated.secrets,
+        activated.generation,
+        symlink_path.display()
+    ));
+    Ok(ExitCode::SUCCESS)
+}

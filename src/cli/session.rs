@@ -1,0 +1,149 @@
+//! What `plan`, `apply` and `adopt` share: the state is opened, everything is looked at, and a plan is made.
+
+use std::time::{Duration, Instant};
+
+use crate::cli::arguments::Global;
+use crate::cli::error::Error;
+use crate::cli::project::Project;
+use crate::cli::terminal::{Terminal, say};
+use crate::manifest;
+use crate::observation::Cause;
+use crate::observe::{self, Observed};
+use crate::plan::{Inputs, Plan, Wishes, plan};
+use crate::receipt::Receipt;
+use crate::secret::FingerprintKey;
+use crate::state::{Directory, Lock};
+use crate::tools::vault::Vault;
+
+/// A project with what is kept of it, ready to be looked at.
+pub struct Session<'a> {
+    /// The manifest at its place.
+    pub project: &'a Project,
+    /// What is kept.
+    pub state: Directory,
+    /// Under which fingerprints are made.
+    pub key: FingerprintKey,
+    /// Where values are read.
+    pub vault: Result<Vault, Cause>,
+}
+
+/// A plan with what it was made from.
+pub struct Planned {
+    /// What was seen.
+    pub observed: Observed,
+    /// What follows.
+    pub plan: Plan,
+    /// How long looking took.
+    pub took: Duration,
+}
+
+/// Whether this run may leave a fingerprint key behind.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Keep {
+    /// It may: what it writes is compared later.
+    Yes,
+    /// It may not: a first plan leaves nothing.
+    No,
+}
+
+impl<'a> Session<'a> {
+    /// Opens the state and the vault.
+    ///
+    /// # Errors
+    /// When the state cannot be read.
+    pub fn open(project: &'a Project, terminal: &Terminal, keep: Keep) -> Result<Self, Error> {
+        let manifest = project.manifest();
+        if manifest.fingerprint_key.is_some() {
+            return Err(Error::new(
+                "`fingerprint_key` in a vault item is not supported by this version",
+                "leave it out of the manifest: the key is then kept in the state directory",
+            ));
+        }
+        let state = Directory::of(manifest, &project.surroundings, &project.dataset)?;
+        let key = match (state.fingerprint_key()?, keep) {
+            (Some(key), _) => key,
+            (None, Keep::Yes) => state.make_fingerprint_key()?,
+            (None, Keep::No) => throwaway_key()?,
+        };
+        let vault = Vault::open(&manifest.vault, &project.surroundings, terminal.interactive, Some(&key));
+        Ok(Self { project, state, key, vault })
+    }
+
+    /// The receipt of the last apply, or an empty one of a new lineage.
+    ///
+    /// # Errors
+    /// When it cannot be read.
+    pub fn receipt(&self) -> Result<Receipt, Error> {
+        match self.state.receipt()? {
+            Some(receipt) => Ok(receipt),
+            None => Ok(Receipt::new(new_lineage()?, self.project.dataset.clone())),
+        }
+    }
+
+    /// Waits for other runs to end, and keeps further ones out.
+    ///
+    /// # Errors
+    /// With the holder, when another run has not ended in time.
+    pub fn lock(&self, operation: &str, global: &Global) -> Result<Lock, Error> {
+        let mut waiting = |holder: &crate::state::Holder| say(&format!("waiting for another run: {holder}"));
+        Ok(self.state.lock(&self.project.dataset, operation, global.lock_timeout, &mut waiting)?)
+    }
+
+    /// Looks at everything and plans.
+    ///
+    /// # Errors
+    /// When the receipt cannot be read.
+    pub async fn plan(&self, wishes: &Wishes, refresh: bool) -> Result<Planned, Error> {
+        let began = Instant::now();
+        let receipt = self.receipt()?;
+        let site = self.project.site();
+        let observed = observe::everything(site, &self.vault, &self.key, receipt, wishes, refresh).await;
+        let plan = plan(Inputs {
+            manifest: site.manifest,
+            desired: &observed.desired,
+            actual: &observed.actual,
+            receipt: &observed.receipt,
+            wishes,
+        });
+        if let Some(cause) = &observed.stale {
+            say(&format!("warning: the vault was not synced: {cause}"));
+        }
+        Ok(Planned { observed, plan, took: began.elapsed() })
+    }
+
+    /// Records what was proven unchanged, so that the next plan need not read it. That it could not be is no failure:
+    /// another run may hold the lock.
+    pub fn record_proven(&self, observed: &Observed) {
+        let Some(mut proven) = crate::plan::with_proven(&observed.receipt, &observed.desired) else { return };
+        let mut quietly = |_: &crate::state::Holder| {};
+        let Ok(_lock) = self.state.lock(&self.project.dataset, "plan", Duration::ZERO, &mut quietly) else { return };
+        // Only what was read is built upon: an apply in between has written another serial.
+        if matches!(self.state.receipt(), Ok(Some(there)) if there.serial == proven.serial) {
+            let _ = self.state.write_receipt(&mut proven);
+        }
+    }
+}
+
+/// Warnings of the manifest, on standard error.
+pub fn warn(project: &Project) {
+    for warning in &project.checked.warnings {
+        say(&format!("warning: {warning}"));
+    }
+    if matches!(project.manifest().vault, manifest::Vault::Bw) {
+        say("warning: `vault: {bw: {}}` cannot be read by this version; use rbw");
+    }
+}
+
+fn throwaway_key() -> Result<FingerprintKey, Error> {
+    Ok(FingerprintKey::new(&mut random::<32>()?))
+}
+
+fn new_lineage() -> Result<String, Error> {
+    Ok(random::<16>()?.iter().map(|byte| format!("{byte:02x}")).collect())
+}
+
+fn random<const N: usize>() -> Result<[u8; N], Error> {
+    let mut bytes = [0; N];
+    getrandom::fill(&mut bytes).map_err(|error| Error::plain(format!("no random bytes from the system: {error}")))?;
+    Ok(bytes)
+}

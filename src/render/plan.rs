@@ -1,0 +1,291 @@
+//! A plan as text, as Terraform lays one out: context, drift, legend, changes, what is in the way, summary, steps.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+use std::time::Duration;
+
+use crate::address::Address;
+use crate::desired::VaultFacts;
+use crate::plan::{Action, Change, Details, Install, Plan};
+
+use super::report::step_text;
+use super::{Style, Tone, words};
+
+/// How many changes of one kind are shown unless all are asked for.
+const SHOWN: usize = 20;
+
+/// What is said in the first line of a plan.
+#[derive(Debug, Clone)]
+pub struct Context {
+    /// The vault.
+    pub vault: VaultFacts,
+    /// The dataset directory.
+    pub dataset: String,
+    /// How long looking took.
+    pub took: Duration,
+    /// Each host, as `vm · m@nixos-vm · generation 41`.
+    pub hosts: Vec<String>,
+}
+
+/// The whole plan.
+#[must_use]
+pub fn plan_text(plan: &Plan, context: &Context, style: Style) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}\n", style.paint(Tone::Faint, &first_line(context, style.width)));
+    drift(&mut out, plan, style);
+    if !plan.changes.is_empty() {
+        out.push_str("reconcile will perform the following actions:\n");
+        legend(&mut out, plan, style);
+        changes(&mut out, plan, style);
+    }
+    blocked(&mut out, plan, style);
+    unchecked(&mut out, plan, style);
+    notes(&mut out, plan, style);
+    summary(&mut out, plan, context.took, style);
+    out
+}
+
+fn first_line(context: &Context, width: usize) -> String {
+    let VaultFacts { kind, account, items, synced } = &context.vault;
+    let mut vault = format!("Vault {kind}");
+    if *kind == "file" {
+        let _ = write!(vault, " · {}", account.printable());
+    }
+    if let Some(items) = items {
+        let _ = write!(vault, " · {} item{}", thousands(*items), if *items == 1 { "" } else { "s" });
+    }
+    if let Some(seconds) = synced {
+        let _ = write!(vault, " · synced {} ago", ago(*seconds));
+    }
+    let mut parts = vec![vault, format!("Dataset {}", context.dataset)];
+    parts.extend(context.hosts.iter().map(|host| format!("Host {host}")));
+    let line = parts.join("      ");
+    if line.chars().count() <= width { line } else { parts.join("\n") }
+}
+
+fn thousands(number: usize) -> String {
+    let digits = number.to_string();
+    let mut out = String::new();
+    for (at, digit) in digits.chars().enumerate() {
+        if at > 0 && (digits.len() - at).is_multiple_of(3) {
+            out.push(',');
+        }
+        out.push(digit);
+    }
+    out
+}
+
+fn ago(seconds: u64) -> String {
+    match seconds {
+        0..=119 => format!("{seconds}s"),
+        120..=7199 => format!("{} min", seconds / 60),
+        7200..=172_799 => format!("{} h", seconds / 3600),
+        _ => format!("{} days", seconds / 86_400),
+    }
+}
+
+fn drift(out: &mut String, plan: &Plan, style: Style) {
+    let drifted: Vec<String> = plan
+        .changes
+        .iter()
+        .flat_map(|change| change.reasons.iter().filter(|reason| reason.is_drift()).map(move |reason| (change, reason)))
+        .map(|(change, reason)| format!("  ~ {}: {}", change.address, words::reason(reason)))
+        .collect();
+    if drifted.is_empty() {
+        return;
+    }
+    let _ =
+        writeln!(out, "{}", style.paint(Tone::Bold, "Note: things moved outside of reconcile since the last apply:"));
+    for line in drifted {
+        let _ = writeln!(out, "{}", style.paint(Tone::Update, &line));
+    }
+    out.push('\n');
+}
+
+fn symbol(action: Action) -> (&'static str, Tone) {
+    match action {
+        Action::Create => ("+", Tone::Create),
+        Action::Update => ("~", Tone::Update),
+        Action::Destroy => ("-", Tone::Destroy),
+        Action::Switch => (">", Tone::Switch),
+    }
+}
+
+fn legend(out: &mut String, plan: &Plan, style: Style) {
+    let used: BTreeSet<Action> = plan.changes.iter().map(|change| change.action).collect();
+    for action in used {
+        let what = match action {
+            Action::Create => "create",
+            Action::Update => "update in place",
+            Action::Destroy => "destroy",
+            Action::Switch => "switch a host",
+        };
+        let (symbol, tone) = symbol(action);
+        let _ = writeln!(out, "  {} {what}", style.paint(tone, symbol));
+    }
+    out.push('\n');
+}
+
+fn changes(out: &mut String, plan: &Plan, style: Style) {
+    let rows: Vec<[String; 4]> = plan.changes.iter().map(columns).collect();
+    let wide = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let widths = [wide(0), wide(1), wide(2)];
+    let mut shown = 0;
+    for (change, row) in plan.changes.iter().zip(&rows) {
+        shown += 1;
+        if shown > SHOWN && !style.verbose && !matches!(change.action, Action::Destroy | Action::Switch) {
+            continue;
+        }
+        let why: Vec<String> = change.reasons.iter().map(words::reason).collect();
+        let does = words::action(change.action, &change.details);
+        let heading = format!("# {} {does}: {}", change.address, why.join("; "));
+        let _ = writeln!(out, "  {}", style.paint(Tone::Bold, &heading));
+        let (symbol, tone) = symbol(change.action);
+        let cells: Vec<String> = row[..3].iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
+        let line = format!("{}   {}", cells.join("   "), row[3]);
+        let _ = writeln!(out, "  {} {}", style.paint(tone, symbol), line.trim_end());
+        if let Details::Secret { units, .. } = &change.details
+            && !units.is_empty()
+        {
+            let _ = writeln!(out, "      restarts or reloads {}", units.join(", "));
+        }
+    }
+    let cut =
+        plan.changes.iter().skip(SHOWN).filter(|change| !matches!(change.action, Action::Destroy | Action::Switch));
+    let cut = if style.verbose { 0 } else { cut.count() };
+    if cut > 0 {
+        let _ = writeln!(out, "    … {cut} more (-v shows them all)");
+    }
+    out.push('\n');
+}
+
+/// What is changed, where it comes from, where it goes, and how it is there.
+fn columns(change: &Change) -> [String; 4] {
+    let name = match &change.address {
+        Address::Secret(name) => name.to_string(),
+        Address::File(file) => file.to_string(),
+        Address::Host(host) => host.to_string(),
+        Address::Key(_, key) => key.joined().printable(),
+    };
+    match &change.details {
+        Details::Secret { item, file, installs, bind, .. } => {
+            let to = match installs.as_slice() {
+                [Install { host, path, .. }] => format!("→ {file} → {host}:{path}"),
+                [] => format!("→ {file}"),
+                [Install { path, .. }, more @ ..] => format!("→ {file} → {} hosts:{path}", more.len() + 1),
+            };
+            let how = |install: &Install| {
+                let group = install.group.as_ref().map(|group| format!(":{group}")).unwrap_or_default();
+                let owner = install.owner.clone().map(|owner| owner + &group).unwrap_or(group);
+                format!("{owner} {}", install.mode.clone().unwrap_or_default()).trim().to_owned()
+            };
+            let how = installs.first().map(how).unwrap_or_default();
+            [name, item.printable(), to, format!("{} {how}", bind.clone().unwrap_or_default()).trim().to_owned()]
+        }
+        Details::Key { file } => [name, String::new(), format!("in {file}"), String::new()],
+        Details::Public { source, content } => {
+            let content =
+                content.as_ref().map_or_else(|| "(known after apply)".to_owned(), |text| cut(&text.printable()));
+            [name, content, format!("({source})"), String::new()]
+        }
+        Details::Sops { hosts } => {
+            let hosts: Vec<&str> = hosts.iter().map(crate::address::HostName::as_str).collect();
+            [name, String::new(), format!("for {}", hosts.join(", ")), String::new()]
+        }
+        Details::Index => [name, String::new(), "(what Nix reads)".to_owned(), String::new()],
+        Details::Host { switch } => {
+            [name, String::new(), switch.clone(), "deploys everything pending in its configuration".to_owned()]
+        }
+    }
+}
+
+/// `age1egx…qlvte`
+fn cut(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 24 {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(14).collect();
+    let tail: String = text.chars().skip(count - 6).collect();
+    format!("{head}…{tail}")
+}
+
+fn blocked(out: &mut String, plan: &Plan, style: Style) {
+    if plan.blocked.is_empty() {
+        return;
+    }
+    let _ = writeln!(out, "{}", style.paint(Tone::Destroy, "Blocked; what depends on it is left as it is:"));
+    for blocked in &plan.blocked {
+        let address = blocked.address.to_string();
+        let (what, next) = words::blocker(&address, &blocked.by);
+        let _ = writeln!(out, "  {} {address}: {what}", style.paint(Tone::Destroy, "✗"));
+        if let Some(next) = next {
+            let _ = writeln!(out, "      → {next}");
+        }
+    }
+    out.push('\n');
+}
+
+fn unchecked(out: &mut String, plan: &Plan, style: Style) {
+    if plan.unchecked.is_empty() {
+        return;
+    }
+    out.push_str("Not checked:\n");
+    for (address, cause) in &plan.unchecked {
+        let _ = writeln!(out, "  {} {address}: {cause}", style.paint(Tone::Update, "?"));
+        if let Some(next) = cause.next() {
+            let _ = writeln!(out, "      → {next}");
+        }
+    }
+    out.push('\n');
+}
+
+fn notes(out: &mut String, plan: &Plan, style: Style) {
+    for note in &plan.notes {
+        let (warning, text) = words::note(note);
+        let label = if warning { style.paint(Tone::Update, "Warning:") } else { "Note:".to_owned() };
+        let _ = writeln!(out, "{label} {text}");
+    }
+    if !plan.notes.is_empty() {
+        out.push('\n');
+    }
+}
+
+fn summary(out: &mut String, plan: &Plan, took: Duration, style: Style) {
+    let counts = plan.counts();
+    if plan.changes.is_empty() && plan.steps.is_empty() {
+        let text = match (plan.blocked.is_empty(), plan.is_complete()) {
+            (true, true) => {
+                format!("No changes. Vault, files and hosts agree. ({} ms)", took.as_millis())
+            }
+            (true, false) if plan.unchecked.is_empty() => {
+                "No changes found; something is left to do by hand.".to_owned()
+            }
+            (true, false) => format!("No changes found; {} not checked.", plan.unchecked.len()),
+            (false, _) => format!("No changes can be made; {} blocked.", plan.blocked.len()),
+        };
+        let _ = writeln!(out, "{}", style.paint(Tone::Bold, &text));
+        return;
+    }
+    let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
+    let mut text = format!("Plan: {} to add, {} to change, {} to destroy.", counts.add, counts.change, counts.destroy);
+    if counts.encrypt + counts.switch > 0 {
+        let parts = [(counts.encrypt, "file"), (counts.switch, "host")];
+        let parts: Vec<String> = parts
+            .into_iter()
+            .filter(|(count, _)| *count > 0)
+            .map(|(count, what)| {
+                format!("{} to {}", plural(count, what), if what == "file" { "encrypt" } else { "switch" })
+            })
+            .collect();
+        let _ = write!(text, " {}.", parts.join(", "));
+    }
+    if !plan.blocked.is_empty() {
+        let _ = write!(text, " {} blocked.", plan.blocked.len());
+    }
+    let _ = writeln!(out, "{}", style.paint(Tone::Bold, &text));
+    let steps: Vec<String> = plan.steps.iter().map(step_text).collect();
+    if !steps.is_empty() {
+        let _ = writeln!(out, "Steps: {}", steps.join(" · "));
+    }
+}

@@ -1,0 +1,86 @@
+//! What an apply says while it runs and at its end.
+
+use std::time::Duration;
+
+use crate::plan::{Counts, EncryptTo, Step};
+use crate::report::{Outcome, Report, StepResult};
+
+use super::{Style, Tone};
+
+/// A step in a few words, such as `encrypt secrets.yaml`.
+#[must_use]
+pub fn step_text(step: &Step) -> String {
+    match step {
+        Step::MakeIdentity { host } => format!("make an age key on {host}"),
+        Step::Publish { file, .. } => format!("publish {file}"),
+        Step::Collect { items, .. } => {
+            format!("collect {} item{}", items.len(), if items.len() == 1 { "" } else { "s" })
+        }
+        Step::Encrypt { file, recipients, .. } => {
+            let made = recipients.iter().any(|to| matches!(to, EncryptTo::MadeByApply(_)));
+            let to = if made { ", with the new key".to_owned() } else { String::new() };
+            format!(
+                "encrypt {file} to {} recipient{}{to}",
+                recipients.len(),
+                if recipients.len() == 1 { "" } else { "s" }
+            )
+        }
+        Step::Index { .. } => "index".to_owned(),
+        Step::Switch { host } => format!("switch {host}"),
+        Step::Verify { host, .. } => format!("verify {host}"),
+    }
+}
+
+/// A finished step in one line; its text is filled up to `width` characters, so that the lines of an apply align.
+#[must_use]
+pub fn outcome_line(step: &Step, outcome: &Outcome, width: usize, style: Style) -> String {
+    let text = step_text(step);
+    match outcome {
+        Outcome::Done { took, result } => {
+            let extra = match result {
+                StepResult::Wrote { digest } => format!("   {}…", digest.short()),
+                StepResult::MadeIdentity { recipient } => format!("   {}", recipient.short()),
+                _ => String::new(),
+            };
+            format!("{} {text:<width$} {:>8}{extra}", style.paint(Tone::Create, "✓"), time(*took))
+        }
+        Outcome::Failed { what, next } => {
+            let next = next.as_ref().map(|next| format!("\n    → {next}")).unwrap_or_default();
+            format!("{} {text}: {}{next}", style.paint(Tone::Destroy, "✗"), what.printable())
+        }
+        Outcome::Skipped => format!("{} {text} (not begun)", style.paint(Tone::Faint, "-")),
+    }
+}
+
+fn time(took: Duration) -> String {
+    if took < Duration::from_secs(1) {
+        format!("{} ms", took.as_millis())
+    } else {
+        format!("{:.1} s", took.as_secs_f64())
+    }
+}
+
+/// The last lines of an apply.
+#[must_use]
+pub fn end_of_apply(report: &Report, counts: Counts, style: Style) -> String {
+    let done = report.steps.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Done { .. })).count();
+    if !report.succeeded() {
+        let word = if report.interrupted { "interrupted" } else { "failed" };
+        let text = format!("Apply {word}: {done} of {} steps were done.", report.steps.len());
+        let text = style.paint(Tone::Destroy, &text);
+        return format!("{text} Nothing is rolled back; `reconcile plan` shows what is left.\n");
+    }
+    let Counts { add, change, destroy, .. } = counts;
+    let text = format!("Apply complete! Resources: {add} added, {change} changed, {destroy} destroyed.");
+    let mut out = style.paint(Tone::Create, &text) + "\n";
+    for (_, outcome) in &report.steps {
+        if let Outcome::Done { result: StepResult::Verified { host, file, secrets, .. }, .. } = outcome {
+            let plural = if *secrets == 1 { "" } else { "s" };
+            out.push_str(&format!(
+                "{host} runs {}…, {secrets} secret{plural} in place (declared owner, mode and size checked).\n",
+                file.short()
+            ));
+        }
+    }
+    out
+}

@@ -1,0 +1,132 @@
+//! Reasons, blockers and notes as sentences, each with what can be done about it.
+
+use crate::plan::{Action, Blocker, Details, KeySeen, Note, Reason};
+
+/// Why something changes, after a colon.
+pub(super) fn reason(reason: &Reason) -> String {
+    match reason {
+        Reason::FileMissing => "it is not there yet".to_owned(),
+        Reason::KeyMissing => "the sops file does not have it".to_owned(),
+        Reason::KeyUndeclared => "it is no longer declared".to_owned(),
+        Reason::ForeignKey => "somebody else put it there; you asked to destroy it".to_owned(),
+        Reason::ValueChanged => "its value changed in the vault".to_owned(),
+        Reason::NeverRecorded => "never recorded here, so what it holds cannot be told".to_owned(),
+        Reason::OtherFingerprintKey => "recorded under another fingerprint key".to_owned(),
+        Reason::EditedOutside => "edited outside of reconcile".to_owned(),
+        Reason::FileEditedOutside => "the file was edited outside of reconcile".to_owned(),
+        Reason::WrongType => "it is no text there, and no host would install it".to_owned(),
+        Reason::FileBroken => "the file is broken; you asked to replace it".to_owned(),
+        Reason::DeclarationChanged => "its declaration changed; nothing is encrypted for that".to_owned(),
+        Reason::Renamed { from } => format!("it was called {from}"),
+        Reason::RecipientsChanged { added, removed } => recipients(added, removed),
+        Reason::SourceChanged => "its source changed".to_owned(),
+        Reason::IndexStale => "it does not say what the manifest says".to_owned(),
+        Reason::FileChanges => "what it installs from changes".to_owned(),
+        Reason::HostBehind => "it runs an older file".to_owned(),
+        Reason::HostDrifted { secrets } => {
+            let one = |(secret, differences): (
+                &crate::secret::SecretName,
+                &std::collections::BTreeSet<crate::plan::Difference>,
+            )| {
+                let what: Vec<&str> = differences.iter().map(|difference| difference.in_words()).collect();
+                format!("{secret}: {}", what.join(", "))
+            };
+            format!("it is not as declared ({})", secrets.iter().map(one).collect::<Vec<_>>().join("; "))
+        }
+        Reason::ActivationFailed => "its last activation failed, and the old secrets are live".to_owned(),
+    }
+}
+
+fn recipients(
+    added: &std::collections::BTreeSet<crate::sops::Recipient>,
+    removed: &std::collections::BTreeSet<crate::text::Untrusted>,
+) -> String {
+    let mut parts = Vec::new();
+    if !added.is_empty() {
+        let keys: Vec<String> = added.iter().map(crate::sops::Recipient::short).collect();
+        parts.push(format!("encrypted to {} as well", keys.join(", ")));
+    }
+    if !removed.is_empty() {
+        let keys: Vec<String> = removed.iter().map(|key| shortened(&key.printable())).collect();
+        parts.push(format!("no longer to {}", keys.join(", ")));
+    }
+    if parts.is_empty() { "its recipients change".to_owned() } else { parts.join(", ") }
+}
+
+fn shortened(text: &str) -> String {
+    let count = text.chars().count();
+    if count <= 24 {
+        return text.to_owned();
+    }
+    let head: String = text.chars().take(7).collect();
+    let tail: String = text.chars().skip(count - 5).collect();
+    format!("{head}…{tail}")
+}
+
+/// What will happen to something, after its address.
+pub(super) fn action(action: Action, details: &Details) -> &'static str {
+    match (action, details) {
+        (Action::Create, _) => "will be created",
+        (Action::Update, _) => "will be updated",
+        (Action::Destroy, _) => "will be destroyed",
+        (Action::Switch, _) => "will be switched",
+    }
+}
+
+/// What blocks, and the way out.
+pub(super) fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
+    match by {
+        Blocker::Unknown(cause) => (cause.to_string(), cause.next()),
+        Blocker::ForeignKey => (
+            "somebody else put it there, and encrypting the file anew would lose it".to_owned(),
+            Some(format!("declare it in the manifest, or: reconcile apply --destroy-foreign {address}")),
+        ),
+        Blocker::HostKeyChanged { accepted, offered, seen } => {
+            let offered = offered.as_ref().map_or_else(|| "none".to_owned(), crate::sops::Recipient::short);
+            let (what, next) = match seen {
+                KeySeen::OnHost => (format!("its age key is {offered}, not the accepted {}", accepted.short()), true),
+                KeySeen::InDataset => {
+                    (format!("the dataset offers {offered} as its key, not the accepted {}", accepted.short()), true)
+                }
+                KeySeen::InManifest => {
+                    (format!("the manifest says {}, and the host has {offered}", accepted.short()), false)
+                }
+            };
+            let accept = format!("was it reinstalled? then: reconcile apply --accept-recipient {address}");
+            (what, Some(if next { accept } else { "correct the recipient in the manifest".to_owned() }))
+        }
+        Blocker::HostKeyUnverified => (
+            "its age key was never accepted here, and cannot be read from it now".to_owned(),
+            Some(format!("start it and plan again, or: reconcile apply --accept-recipient {address}")),
+        ),
+        Blocker::FileBroken { problem } => {
+            (problem.printable(), Some(format!("restore it, or write it anew: reconcile apply --replace {address}")))
+        }
+        Blocker::KeyGroups => (
+            "it uses key groups of sops (Shamir): it is not ours to write".to_owned(),
+            Some("give it another `sops_file`".to_owned()),
+        ),
+        Blocker::DependsOn(on) => (format!("waits for {on}"), None),
+    }
+}
+
+/// A note, and whether it is a warning.
+pub(super) fn note(note: &Note) -> (bool, String) {
+    match note {
+        Note::RuntimeSecret { secret, cause } => (true, format!("secret.{secret}, wanted at run time: {cause}")),
+        Note::HostKeyUnverified { host } => (
+            false,
+            format!("host.{host}: only root sees its age key; the accepted one is used unverified (become: sudo)"),
+        ),
+        Note::SwitchByHand { host } => (false, format!("host.{host} has no `switch`: bring it up to date by hand")),
+        Note::SwitchWithheld { host } => (false, format!("host.{host} is not switched (--no-switch)")),
+        Note::ComesAlong { address } => (false, format!("{address} comes along: a file is encrypted as a whole")),
+        Note::Targeted => (true, "--target is in effect: this may not be everything".to_owned()),
+        Note::OtherFingerprintKey => (true, "the receipt was made under another fingerprint key".to_owned()),
+        Note::FileForgotten { file } => (false, format!("{file} is no longer declared; it stays in the dataset")),
+        Note::Overshared { secret, host } => {
+            (true, format!("host.{host} can decrypt secret.{secret}, which is not declared for it: they share a file"))
+        }
+        Note::Host { host, text } => (false, format!("host.{host}: {}", text.printable())),
+    }
+}
