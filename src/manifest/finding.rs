@@ -39,7 +39,7 @@ pub struct Finding {
 
 /// The text in which a finding stands.
 struct Placed {
-    source: NamedSource<String>,
+    source: NamedSource<Arc<String>>,
     line: usize,
     column: usize,
     name: String,
@@ -53,7 +53,8 @@ impl fmt::Debug for Placed {
 
 impl Finding {
     pub(super) fn error(code: &'static str, message: impl Into<String>, span: Range<usize>) -> Self {
-        let message = message.into();
+        // Much of a message is text of the manifest.
+        let message = printable(&message.into());
         Self { severity: Severity::Error, code, message, help: None, span, other: None, place: None }
     }
 
@@ -62,12 +63,12 @@ impl Finding {
     }
 
     pub(super) fn help(mut self, help: impl Into<String>) -> Self {
-        self.help = Some(help.into());
+        self.help = Some(printable(&help.into()));
         self
     }
 
     pub(super) fn with_other(mut self, label: &str, span: Range<usize>) -> Self {
-        self.other = Some((label.to_owned(), span));
+        self.other = Some((printable(label), span));
         self
     }
 
@@ -177,29 +178,80 @@ impl Diagnostic for ManifestError {
 /// Tells the findings where in which text they stand, and sorts them by it.
 pub(super) fn place(name: &str, text: &str, findings: &mut [Finding]) {
     findings.sort_by_key(|finding| (finding.span.start, finding.span.end));
-    let shown = shown(text);
+    let shown = Arc::new(shown(text));
+    let lines: Vec<usize> = std::iter::once(0).chain(text.match_indices('\n').map(|(at, _)| at + 1)).collect();
     for finding in findings {
-        let before = text.get(..finding.span.start).unwrap_or(text);
-        let line = before.matches('\n').count() + 1;
-        let column = before.rsplit('\n').next().unwrap_or_default().chars().count() + 1;
-        let source = NamedSource::new(printable(name), shown.clone()).with_language("yaml");
+        let line = lines.partition_point(|start| *start <= finding.span.start);
+        let start = lines.get(line.saturating_sub(1)).copied().unwrap_or_default();
+        let column = text.get(start..finding.span.start).unwrap_or_default().chars().count() + 1;
+        let source = NamedSource::new(printable(name), Arc::clone(&shown)).with_language("yaml");
         finding.place = Some(Arc::new(Placed { source, line, column, name: name.to_owned() }));
     }
 }
 
-/// The text without what would move the cursor or turn the text. It keeps its length in bytes, so that spans fit.
+/// The text without what would move the cursor or turn the text, and without private keys that somebody put there. It
+/// keeps its length in bytes, so that spans fit.
 fn shown(text: &str) -> String {
     let harmless = |c: char| {
         let keeps = c == '\n' || c == '\t' || Untrusted::new(c.to_string()).printable() == c.to_string();
         if keeps { c.to_string() } else { "?".repeat(c.len_utf8()) }
     };
-    if text.bytes().all(|byte| byte == b'\n' || byte == b'\t' || (b' '..=b'~').contains(&byte)) {
-        return text.to_owned();
+    let is_plain = |byte: u8| byte == b'\n' || byte == b'\t' || (b' '..=b'~').contains(&byte);
+    let text: String = match text.bytes().all(is_plain) {
+        true => text.to_owned(),
+        false => text.chars().map(harmless).collect(),
+    };
+    without_private_keys(text)
+}
+
+/// Private keys of age and of ssh, hidden behind stars.
+fn without_private_keys(mut text: String) -> String {
+    // Both have the same length in bytes.
+    let upper = text.to_ascii_uppercase();
+    for start in ["AGE-SECRET-KEY-", "PRIVATE KEY-----"] {
+        for (at, _) in upper.match_indices(start) {
+            let begin = at + start.len();
+            let rest = &upper[begin..];
+            let length = match start.ends_with("KEY-") {
+                true => rest.find(|c: char| !c.is_ascii_alphanumeric() && c != '-').unwrap_or(rest.len()),
+                false => rest.find("-----END").unwrap_or(rest.len()),
+            };
+            let hidden: String =
+                text[begin..begin + length].chars().map(|c| if c.is_ascii_graphic() { '*' } else { c }).collect();
+            text.replace_range(begin..begin + length, &hidden);
+        }
     }
-    text.chars().map(harmless).collect()
+    text
 }
 
 /// Text from the manifest for a message.
 pub(super) fn printable(text: &str) -> String {
     Untrusted::new(text).printable()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_shown_has_the_length_of_the_text_and_no_private_key() {
+        let text = "a: AGE-SECRET-KEY-1QQQQ # ä\u{202e}\u{1b}\nb: |\n  -----BEGIN OPENSSH PRIVATE KEY-----\n  b3Blb\n  -----END \
+                    OPENSSH PRIVATE KEY-----\nc: age-secret-key-1pppp\n";
+        let shown = shown(text);
+        assert_eq!(shown.len(), text.len());
+        for hidden in ["QQQQ", "pppp", "b3Blb", "\u{202e}", "\u{1b}"] {
+            assert!(!shown.contains(hidden), "{shown}");
+        }
+        assert!(shown.contains("# ä") && shown.contains("b: |"), "{shown}");
+    }
+
+    #[test]
+    fn places_count_lines_and_characters_from_one() {
+        let text = "a: 1\nä: ö x\n";
+        let end = text.len();
+        let mut findings =
+            [("first", 0..1), ("second", 12..13), ("end", end..end)].map(|(code, span)| Finding::error(code, "", span));
+        place("t", text, &mut findings);
+        assert_eq!(findings.map(|finding| finding.position()), [(1, 1), (2, 6), (3, 1)]);
+    }
 }

@@ -20,7 +20,7 @@ pub use model::{
     Access, Become, BootDelivery, Dataset, DatasetFile, GitCredential, Host, ItemField, ItemRef, Manifest, Mode, Moved,
     RbwConfig, RecipientSource, RuntimeDelivery, Secret, Switch, Unlock, Vault,
 };
-pub use place::{Place, Surroundings, UnsetVariable};
+pub use place::{Place, Surroundings, UnsetVariable, is_destination};
 pub use schema::schema;
 
 use crate::digest::Digest;
@@ -47,7 +47,7 @@ pub fn parse(name: &str, text: &str) -> Result<Checked, ManifestError> {
 }
 
 fn read(text: &str, findings: &mut Vec<Finding>) -> Option<Manifest> {
-    let Some(root) = tree::read(text, findings) else {
+    let Some(root) = tree::read(text, findings).filter(|root| root.kind() != Some(tree::NOTHING)) else {
         if findings.is_empty() {
             findings.push(Finding::error("empty", "the manifest is empty", 0..0).help("begin with `version: 1`"));
         }
@@ -58,18 +58,15 @@ fn read(text: &str, findings: &mut Vec<Finding>) -> Option<Manifest> {
         *findings = vec![finding];
         return None;
     }
-    shape::check(&root, findings);
-    // With these the rest can still be read, so that what does not make sense is said in the same run.
-    let readable = ["unknown-key", "empty", "several", "duplicate"];
-    if findings.iter().any(|finding| !readable.contains(&finding.code)) {
-        return None;
-    }
-    match serde_yaml::from_str::<Source>(text) {
+    let usable = shape::check(&root, findings);
+    match serde_path_to_error::deserialize::<_, Source>(usable) {
         Ok(source) => check::all(&root, source, Digest::of(text.as_bytes()), findings),
         Err(error) => {
-            // The shape was checked, so only what is between the two readers' ideas of YAML can get here.
-            let at = error.location().map_or(0, |location| location.index());
-            findings.push(Finding::error("yaml", error.to_string(), at..at));
+            // The shape was checked against the schema that these types have, so nothing should get here.
+            let parts: Vec<String> = error.path().iter().map(ToString::to_string).collect();
+            let parts: Vec<&str> = parts.iter().map(String::as_str).collect();
+            let span = root.at(&parts).map_or(root.span.clone(), |(node, _)| node.span.clone());
+            findings.push(Finding::error("type", finding::printable(&error.inner().to_string()), span));
             None
         }
     }
@@ -78,7 +75,7 @@ fn read(text: &str, findings: &mut Vec<Finding>) -> Option<Manifest> {
 fn other_version(root: &Node) -> Option<Finding> {
     let (node, _) = root.at(&["version"])?;
     let Content::Scalar { text, .. } = &node.content else { return None };
-    if *text == VERSION.to_string() || text.parse::<u64>().is_err() {
+    if *text == VERSION.to_string() || node.kind() != Some(tree::NUMBER) {
         return None;
     }
     let message = format!("this is version {text} of the manifest, and this program reads version {VERSION}");

@@ -96,6 +96,36 @@ fn variable(text: &str) -> (&str, &str) {
     text.split_at(end)
 }
 
+/// The text with every variable replaced by an `x`; nothing when what follows a `$` or stands in `${}` names none.
+pub(super) fn stand_ins(text: &str) -> Option<String> {
+    let (mut out, mut rest) = (String::new(), text);
+    while let Some((before, after)) = rest.split_once('$') {
+        let (name, behind) = variable(after);
+        let is_name = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_') && !name.is_empty();
+        out.push_str(before);
+        match after.strip_prefix('$') {
+            Some(_) => out.push('$'),
+            None if is_name => out.push('x'),
+            None => return None,
+        }
+        rest = behind;
+    }
+    Some(out + rest)
+}
+
+/// Whether the text is `[user@]host` and nothing that ssh would take for more, its variables being replaced.
+#[must_use]
+pub fn is_destination(text: &str) -> bool {
+    let is_plain = |part: &str, also: &str| {
+        let good = |c: char| c.is_ascii_alphanumeric() || "._-".contains(c) || also.contains(c);
+        !part.is_empty() && !part.starts_with('-') && part.chars().all(good)
+    };
+    match text.rsplit_once('@') {
+        Some((user, host)) => is_plain(user, "") && is_plain(host, ":[]%"),
+        None => is_plain(text, ":[]%"),
+    }
+}
+
 /// Drops `.` components; `..` is left to the file system, which knows about links.
 fn clean(path: &Path) -> PathBuf {
     path.components().filter(|c| !matches!(c, std::path::Component::CurDir)).collect()
@@ -126,6 +156,25 @@ mod tests {
             assert_eq!(Place::new(text).path(&surroundings()), Ok(path.into()), "{text}");
         }
         assert_eq!(Place::new("m@${VM}").text(&surroundings()), Ok("m@10.0.0.2".to_owned()));
+    }
+
+    #[test]
+    fn variables_are_told_from_what_names_none() {
+        assert_eq!(stand_ins("m@${VM_1}.$DOMAIN"), Some("m@x.x".to_owned()));
+        assert_eq!(stand_ins("/a$$b"), Some("/a$b".to_owned()));
+        for text in ["${", "${}", "${A-b}", "$", "$ x", "a$/b"] {
+            assert_eq!(stand_ins(text), None, "{text}");
+        }
+    }
+
+    #[test]
+    fn a_destination_is_a_user_and_a_host() {
+        for good in ["vm", "m@vm", "m@10.0.0.2", "m@fe80::1%eth0", "root@nixos-vm.example"] {
+            assert!(is_destination(good), "{good}");
+        }
+        for bad in ["", "-oProxyCommand=x", "m@-x", "m@vm x", "m@vm;x", "@vm", "m@", "$VM", "m@a@b c", "ssh://vm/x"] {
+            assert!(!is_destination(bad), "{bad}");
+        }
     }
 
     #[test]

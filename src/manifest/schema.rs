@@ -3,12 +3,16 @@
 use schemars::Schema;
 use schemars::generate::SchemaSettings;
 use schemars::transform::{Transform, transform_subschemas};
-use serde_json::{Map, Value};
+use serde_json::{Map, Value, json};
 
 use super::source::Source;
 
 /// The schema's identifier; it carries the manifest's version.
 const ID: &str = "https://reconcile.invalid/schema/v1/secrets.manifest.schema.json";
+
+/// A name of one component, as [`crate::address`] takes it.
+pub(super) const NAME: &str = "^[A-Za-z0-9_][A-Za-z0-9_.-]*$";
+pub(super) const NAME_MESSAGE: &str = "letters, digits and _ . -, beginning with a letter, a digit or _";
 
 /// The JSON Schema of the manifest, draft 2020-12.
 #[must_use]
@@ -16,7 +20,80 @@ pub fn schema() -> Value {
     let settings = SchemaSettings::draft2020_12().with_transform(ForEditors);
     let mut schema = settings.into_generator().into_root_schema_for::<Source>();
     schema.insert("$id".to_owned(), Value::from(ID));
-    Value::from(schema)
+    let mut schema = Value::from(schema);
+    name_definitions(&mut schema);
+    schema
+}
+
+/// The keys of hosts and files.
+pub(super) fn names() -> Value {
+    json!({"pattern": NAME, "patternErrorMessage": NAME_MESSAGE})
+}
+
+/// The keys of secrets, as [`crate::secret::SecretName`] takes them.
+pub(super) fn secret_names() -> Value {
+    let component = "[A-Za-z0-9_][A-Za-z0-9_.@+=-]*";
+    let message = "components of letters, digits and _ . @ + = -, with / between them, such as tailscale/auth-key";
+    json!({"pattern": format!("^{component}(/{component})*$"), "patternErrorMessage": message})
+}
+
+/// What an editor offers for a new host.
+pub(super) fn host_snippets() -> Value {
+    let host = json!({"ssh": "${2:user@host}", "recipient": {"file": "${3:host-age-pubkey}"}});
+    json!([{"label": "host over ssh", "description": "A machine that is reached over ssh.", "body": {"${1:name}": host}}])
+}
+
+/// What an editor offers for a new secret.
+pub(super) fn secret_snippets() -> Value {
+    let with = |delivery: Value| json!({"${1:name}": {"item": "${2:item}", "delivery": delivery}});
+    let boot = with(json!({"sops": {"owner": "${3:root}"}}));
+    let runtime = with(json!({"runtime": {"env": "${3:TOKEN}", "commands": ["${4:program}"]}}));
+    json!([
+        {"label": "boot secret", "description": "Through the sops file to a path on the host.", "body": boot},
+        {"label": "runtime secret", "description": "Fetched from the vault into one process.", "body": runtime},
+    ])
+}
+
+/// Definitions are called by what they are in the manifest, and have a title that hovering shows.
+fn name_definitions(schema: &mut Value) {
+    let of_types = "Source";
+    if let Some(Value::Object(definitions)) = schema.get_mut("$defs") {
+        for (name, mut definition) in std::mem::take(definitions) {
+            let name = name.trim_end_matches(of_types).to_owned();
+            if let Value::Object(definition) = &mut definition {
+                definition.entry("title").or_insert_with(|| Value::from(title(&name)));
+            }
+            definitions.insert(name, definition);
+        }
+    }
+    references(schema, &|reference| reference.trim_end_matches(of_types).to_owned());
+}
+
+/// `GitCredential` is a `git credential`.
+fn title(name: &str) -> String {
+    let mut title = String::new();
+    for c in name.chars() {
+        if c.is_uppercase() && !title.is_empty() {
+            title.push(' ');
+        }
+        title.extend(c.to_lowercase());
+    }
+    title
+}
+
+fn references(value: &mut Value, rename: &dyn Fn(&str) -> String) {
+    match value {
+        Value::Object(object) => {
+            for (key, value) in object {
+                match value {
+                    Value::String(reference) if key == "$ref" => *reference = rename(reference),
+                    value => references(value, rename),
+                }
+            }
+        }
+        Value::Array(items) => items.iter_mut().for_each(|item| references(item, rename)),
+        _ => {}
+    }
 }
 
 /// What editors drop or show badly: null types and defaults, consts with docs, descriptions that are no Markdown.
@@ -33,7 +110,7 @@ impl Transform for ForEditors {
                 object.insert("description".to_owned(), Value::from(text.clone()));
                 object.insert("markdownDescription".to_owned(), Value::from(text));
             }
-            messages(object);
+            describe_variants(object);
         }
         transform_subschemas(self, schema);
     }
@@ -78,15 +155,14 @@ fn consts_to_enum(object: &mut Map<String, Value>) {
     }
 }
 
-/// Better words than an editor's own.
-fn messages(object: &mut Map<String, Value>) {
-    let message = match object.get("pattern").and_then(Value::as_str) {
-        Some(r"^0?[0-7]{3}$") => "a mode is a quoted octal text such as \"0400\"",
-        Some(pattern) if pattern.starts_with("^(password|") => "a field is password, notes, username or custom:NAME",
-        Some(_) => "letters, digits and _ . -, beginning with a letter, a digit or _",
-        None => return,
-    };
-    object.insert("patternErrorMessage".to_owned(), Value::from(message));
+/// An editor explains the variant that it sees, so each says what the whole is.
+fn describe_variants(object: &mut Map<String, Value>) {
+    let Some(about) = object.get("description").cloned() else { return };
+    let Some(Value::Array(variants)) = object.get_mut("anyOf") else { return };
+    for variant in variants.iter_mut().filter_map(Value::as_object_mut) {
+        variant.entry("description").or_insert_with(|| about.clone());
+        variant.entry("markdownDescription").or_insert_with(|| about.clone());
+    }
 }
 
 #[cfg(test)]

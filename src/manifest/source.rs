@@ -1,100 +1,17 @@
 //! The manifest as it is written: the shapes that serde reads and from which the schema is made. Whether it makes sense
-//! is checked afterwards.
+//! is checked afterwards. Whatever may be missing from a manifest is an `Option`, also where the schema requires it: what
+//! is there is checked even when something else is not.
+
+mod either;
 
 use std::collections::BTreeMap;
-use std::fmt;
-use std::marker::PhantomData;
 
-use schemars::{JsonSchema, Schema, SchemaGenerator, json_schema};
-use serde::de::value::MapAccessDeserializer;
-use serde::de::{Error, MapAccess, SeqAccess, Visitor};
-use serde::{Deserialize, Deserializer};
+use schemars::JsonSchema;
+use serde::Deserialize;
 
-/// Text, or a map that says more.
-#[derive(Debug, Clone)]
-pub(super) enum TextOr<T> {
-    Text(String),
-    Map(T),
-}
+use super::schema;
 
-impl<'de, T: Deserialize<'de>> Deserialize<'de> for TextOr<T> {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either<T>(PhantomData<T>);
-        impl<'de, T: Deserialize<'de>> Visitor<'de> for Either<T> {
-            type Value = TextOr<T>;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("text or a map")
-            }
-            fn visit_str<E: Error>(self, text: &str) -> Result<Self::Value, E> {
-                Ok(TextOr::Text(text.to_owned()))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Self::Value, A::Error> {
-                T::deserialize(MapAccessDeserializer::new(map)).map(TextOr::Map)
-            }
-        }
-        deserializer.deserialize_any(Either(PhantomData))
-    }
-}
-
-impl<T: JsonSchema> JsonSchema for TextOr<T> {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        format!("TextOr{}", T::schema_name()).into()
-    }
-    fn json_schema(generator: &mut SchemaGenerator) -> Schema {
-        let map = generator.subschema_for::<T>();
-        json_schema!({"anyOf": [{"type": "string"}, map]})
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-}
-
-/// The commands that get a secret: a list, or a map from command to variable.
-#[derive(Debug, Clone)]
-pub(super) enum Commands {
-    List(Vec<String>),
-    Map(BTreeMap<String, String>),
-}
-
-impl<'de> Deserialize<'de> for Commands {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        struct Either;
-        impl<'de> Visitor<'de> for Either {
-            type Value = Commands;
-            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-                f.write_str("a list of commands, or a map from command to variable")
-            }
-            fn visit_seq<A: SeqAccess<'de>>(self, mut list: A) -> Result<Commands, A::Error> {
-                let mut commands = Vec::new();
-                while let Some(command) = list.next_element()? {
-                    commands.push(command);
-                }
-                Ok(Commands::List(commands))
-            }
-            fn visit_map<A: MapAccess<'de>>(self, map: A) -> Result<Commands, A::Error> {
-                BTreeMap::deserialize(MapAccessDeserializer::new(map)).map(Commands::Map)
-            }
-        }
-        deserializer.deserialize_any(Either)
-    }
-}
-
-impl JsonSchema for Commands {
-    fn schema_name() -> std::borrow::Cow<'static, str> {
-        "Commands".into()
-    }
-    fn json_schema(_: &mut SchemaGenerator) -> Schema {
-        json_schema!({
-            "anyOf": [
-                {"type": "array", "items": {"type": "string"}},
-                {"type": "object", "additionalProperties": {"type": "string"}},
-            ]
-        })
-    }
-    fn inline_schema() -> bool {
-        true
-    }
-}
+pub(super) use either::{Commands, TextOr};
 
 /// Nothing more to say: `{}`.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
@@ -111,22 +28,28 @@ pub(super) struct Source {
     /// The version of this format: 1.
     #[schemars(extend("const" = 1))]
     #[allow(dead_code, reason = "read before the rest, as it decides what the rest means")]
-    pub(super) version: u32,
+    #[schemars(required)]
+    pub(super) version: Option<u32>,
     /// A name for this system. It names the state directory and shows in output.
-    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*$"))]
-    pub(super) name: String,
+    #[schemars(regex(pattern = schema::NAME), extend("patternErrorMessage" = schema::NAME_MESSAGE))]
+    #[schemars(required)]
+    pub(super) name: Option<String>,
     /// Where the values of secrets come from.
-    pub(super) vault: VaultSource,
+    #[schemars(required)]
+    pub(super) vault: Option<VaultSource>,
     /// The vault item that holds the key of fingerprints, for several operators who share a receipt.
     pub(super) fingerprint_key: Option<FingerprintKeySource>,
     /// Where the receipt of the last apply is kept, if not in the state directory.
     pub(super) receipt: Option<PathSource>,
     /// The directory of generated files: outside of the repository, and readable by the build.
-    pub(super) dataset: DatasetSource,
+    #[schemars(required)]
+    pub(super) dataset: Option<DatasetSource>,
     /// The machines that decrypt, by name.
+    #[schemars(extend("propertyNames" = schema::names(), "defaultSnippets" = schema::host_snippets()))]
     pub(super) hosts: Option<BTreeMap<String, HostSource>>,
     /// The secrets, by name. A name such as `tailscale/auth-key` is also the key in the sops file and the path below
     /// `/run/secrets`.
+    #[schemars(extend("propertyNames" = schema::secret_names(), "defaultSnippets" = schema::secret_snippets()))]
     pub(super) secrets: Option<BTreeMap<String, SecretSource>>,
     /// Secrets that were renamed, so that they are not taken for one that goes and one that comes.
     pub(super) moved: Option<Vec<MovedSource>>,
@@ -138,8 +61,9 @@ pub(super) struct Source {
 
 /// Where values come from: exactly one kind.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(title = "vault")]
 #[schemars(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1, "errorMessage" = "exactly one of: rbw, bw, file"))]
 pub(super) struct VaultSource {
     /// Bitwarden through `rbw`.
     pub(super) rbw: Option<RbwSource>,
@@ -174,7 +98,8 @@ pub(super) enum UnlockSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct PathSource {
     /// `~` and `$VAR` are resolved, and relative paths begin at the manifest.
-    pub(super) path: String,
+    #[schemars(required)]
+    pub(super) path: Option<String>,
 }
 
 /// The vault item that holds the key of fingerprints.
@@ -182,23 +107,27 @@ pub(super) struct PathSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct FingerprintKeySource {
     /// The item.
-    pub(super) item: TextOr<ItemSource>,
+    #[schemars(required)]
+    pub(super) item: Option<TextOr<ItemSource>>,
 }
 
 /// The directory of generated files.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(title = "dataset")]
 #[schemars(deny_unknown_fields)]
 pub(super) struct DatasetSource {
     /// Where it is. `~` and `$VAR` are resolved, and relative paths begin at the manifest.
-    pub(super) path: String,
+    #[schemars(required)]
+    pub(super) path: Option<String>,
     /// Public files in it that others read, by name.
+    #[schemars(extend("propertyNames" = schema::names()))]
     pub(super) files: Option<BTreeMap<String, DatasetFileSource>>,
 }
 
 /// Where a public file comes from: exactly one of these.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1, "errorMessage" = "exactly one of: age_key_of, copy, literal, read"))]
 pub(super) struct DatasetFileSource {
     /// The public half of this host's age key. The private half never leaves the host.
     pub(super) age_key_of: Option<String>,
@@ -215,9 +144,11 @@ pub(super) struct DatasetFileSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct ReadSource {
     /// The host.
-    pub(super) host: String,
+    #[schemars(required)]
+    pub(super) host: Option<String>,
     /// The absolute path there.
-    pub(super) path: String,
+    #[schemars(required)]
+    pub(super) path: Option<String>,
 }
 
 /// A machine that decrypts. Either `ssh` or `local` says how it is reached.
@@ -229,12 +160,16 @@ pub(super) struct HostSource {
     /// It is this machine: `{}`.
     pub(super) local: Option<Nothing>,
     /// Where its age identity is. It stays on the host; only its public half is ever read.
+    #[schemars(example = &"/var/lib/sops-nix/key.txt")]
     pub(super) age_key_file: Option<String>,
     /// To whom its file is encrypted: `{file: NAME}` of the dataset, `{ssh_host_key: {}}`, or `age1…`.
-    pub(super) recipient: TextOr<RecipientSource>,
+    #[schemars(required)]
+    pub(super) recipient: Option<TextOr<RecipientSource>>,
     /// Further recipients of its file, such as a recovery key.
     pub(super) extra_recipients: Option<Vec<String>>,
     /// Its sops file in the dataset; `secrets.yaml` when not said.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.-]*\.ya?ml$"))]
+    #[schemars(extend("patternErrorMessage" = "a file name that ends in .yaml"))]
     pub(super) sops_file: Option<String>,
     /// Where the host sees the dataset directory, such as a shared folder.
     pub(super) path_on_host: Option<String>,
@@ -252,15 +187,17 @@ pub(super) struct HostSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct SshSource {
     /// `[user@]host`
-    pub(super) to: String,
+    #[schemars(required)]
+    pub(super) to: Option<String>,
     /// Another port than your ssh configuration's.
+    #[schemars(range(min = 1))]
     pub(super) port: Option<u16>,
 }
 
 /// Where a host's recipient comes from: exactly one of these.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1, "errorMessage" = "exactly one of: file, ssh_host_key"))]
 pub(super) struct RecipientSource {
     /// A file of the dataset that is declared as `age_key_of` this host, or `literal`.
     pub(super) file: Option<String>,
@@ -271,7 +208,7 @@ pub(super) struct RecipientSource {
 /// How a new file is brought into effect: exactly one of these.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 #[schemars(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1, "maxProperties" = 1))]
+#[schemars(extend("minProperties" = 1, "maxProperties" = 1, "errorMessage" = "exactly one of: command, nixos_rebuild, activate"))]
 pub(super) struct SwitchSource {
     /// A command on this machine, in the manifest's directory. `{host}`, `{dataset}` and `{sops_file}` are replaced.
     pub(super) command: Option<Vec<String>>,
@@ -286,7 +223,8 @@ pub(super) struct SwitchSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct NixosRebuildSource {
     /// The flake reference, such as `.#vm`.
-    pub(super) flake: String,
+    #[schemars(required)]
+    pub(super) flake: Option<String>,
     /// Inputs to override: name → path, or `dataset`.
     pub(super) inputs: Option<BTreeMap<String, String>>,
     /// `--target-host`
@@ -300,16 +238,20 @@ pub(super) struct NixosRebuildSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct ActivateSource {
     /// The symlink, such as `/run/secrets`.
-    pub(super) symlink_path: String,
+    #[schemars(required)]
+    #[schemars(example = &"/run/secrets")]
+    pub(super) symlink_path: Option<String>,
 }
 
 /// `~/.config/rbw/config.json` of a user of the host.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
 pub(super) struct RbwConfigSource {
     /// Whose.
-    pub(super) user: String,
+    #[schemars(required)]
+    pub(super) user: Option<String>,
     /// The boot secret that holds the account's address.
-    pub(super) email: String,
+    #[schemars(required)]
+    pub(super) email: Option<String>,
     /// Further settings as rbw writes them, such as `base_url` and `pinentry`.
     #[serde(flatten)]
     pub(super) settings: BTreeMap<String, serde_json::Value>,
@@ -330,11 +272,13 @@ pub(super) enum BecomeSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct SecretSource {
     /// The exact name of the vault item, or a map that tells more.
-    pub(super) item: TextOr<ItemSource>,
+    #[schemars(required)]
+    pub(super) item: Option<TextOr<ItemSource>>,
     /// What it is for.
     pub(super) description: Option<String>,
     /// How it reaches its consumer: at boot, at run time, or both.
-    pub(super) delivery: DeliverySource,
+    #[schemars(required)]
+    pub(super) delivery: Option<DeliverySource>,
 }
 
 /// Names one field of one vault item: by `id`, or by exact `name` and what tells it from others of that name.
@@ -352,13 +296,16 @@ pub(super) struct ItemSource {
     /// Which field: `password`, `notes`, `username` or `custom:NAME`. When not said, the password of a login and the
     /// text of a note.
     #[schemars(regex(pattern = r"^(password|notes|username|custom:.+)$"))]
+    #[schemars(extend("patternErrorMessage" = "a field is password, notes, username or custom:NAME"))]
+    #[schemars(example = &"password", example = &"notes", example = &"username", example = &"custom:")]
     pub(super) field: Option<String>,
 }
 
 /// How a secret reaches its consumer: at least one of these.
 #[derive(Debug, Clone, Deserialize, JsonSchema)]
+#[schemars(title = "delivery")]
 #[schemars(deny_unknown_fields)]
-#[schemars(extend("minProperties" = 1))]
+#[schemars(extend("minProperties" = 1, "errorMessage" = "at least one of: sops, runtime"))]
 pub(super) struct DeliverySource {
     /// At boot: through the sops file to a path on the host. `{}` is enough.
     pub(super) sops: Option<SopsSource>,
@@ -382,6 +329,8 @@ pub(super) struct SopsSource {
     pub(super) group: Option<String>,
     /// Its mode, quoted and octal, such as `"0400"`.
     #[schemars(regex(pattern = r"^0?[0-7]{3}$"))]
+    #[schemars(extend("patternErrorMessage" = "a mode is quoted and octal, such as \"0400\""))]
+    #[schemars(example = &"0400", example = &"0440")]
     pub(super) mode: Option<String>,
     /// Units that restart when it changes.
     pub(super) restart_units: Option<Vec<String>>,
@@ -400,10 +349,14 @@ pub(super) struct SopsSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct RuntimeSource {
     /// The variable it is given as.
+    #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_]*$"))]
+    #[schemars(extend("patternErrorMessage" = "letters, digits and _, not beginning with a digit"))]
     pub(super) env: Option<String>,
     /// The commands that get it: a list, or a map from command to variable.
     pub(super) commands: Option<Commands>,
     /// A command that runs another one with it, such as `with-openai`.
+    #[schemars(regex(pattern = r"^[A-Za-z0-9_][A-Za-z0-9_.+-]*$"))]
+    #[schemars(extend("patternErrorMessage" = "a plain name: letters, digits and _ . + -"))]
     pub(super) with_command: Option<String>,
     /// git hosts for which it is the password.
     pub(super) git_credential: Option<GitCredentialSource>,
@@ -414,9 +367,11 @@ pub(super) struct RuntimeSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct GitCredentialSource {
     /// The exact hosts.
-    pub(super) hosts: Vec<String>,
+    #[schemars(required)]
+    pub(super) hosts: Option<Vec<String>>,
     /// The user name that git is told.
-    pub(super) username: String,
+    #[schemars(required)]
+    pub(super) username: Option<String>,
     /// Whether plain http may carry it; not when not said.
     pub(super) allow_http: Option<bool>,
 }
@@ -426,7 +381,9 @@ pub(super) struct GitCredentialSource {
 #[schemars(deny_unknown_fields)]
 pub(super) struct MovedSource {
     /// Its old name, which is no longer declared.
-    pub(super) from: String,
+    #[schemars(required)]
+    pub(super) from: Option<String>,
     /// Its new name, which is declared.
-    pub(super) to: String,
+    #[schemars(required)]
+    pub(super) to: Option<String>,
 }

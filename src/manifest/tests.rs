@@ -1,12 +1,12 @@
 //! Manifests that are taken, and every kind of mistake.
 
-use std::fmt::Write;
-
 use super::{Finding, parse};
 use miette::{GraphicalReportHandler, GraphicalTheme};
 
 const MANIFESTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/manifests");
 const BAD: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/manifests/bad");
+const WARNED: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/manifests/warned");
+const SNAPSHOTS: &str = concat!(env!("CARGO_MANIFEST_DIR"), "/tests/manifests/snapshots");
 
 fn codes(text: &str) -> Vec<&'static str> {
     match parse("test.yaml", text) {
@@ -85,11 +85,11 @@ fn every_mistake_has_its_rule() {
             vec!["variable"],
         ),
         (two("a: {item: a, delivery: {sops: {}}}", "a: {item: b, delivery: {sops: {}}}"), vec!["duplicate"]),
-        (sops("").replace("ssh: m@vm", "ssh: -oProxyCommand=x"), vec!["ssh", "no-host"]),
-        (sops("").replace("ssh: m@vm", "ssh: \"m@vm x\""), vec!["ssh", "no-host"]),
-        (sops("").replace("ssh: m@vm, ", ""), vec!["access", "no-host"]),
-        (sops("").replace("{file: k}", "ssh-ed25519 AAAA"), vec!["recipient", "no-host"]),
-        (sops("").replace("{file: k}", "{file: kk}"), vec!["unknown-file", "no-host"]),
+        (sops("").replace("ssh: m@vm", "ssh: -oProxyCommand=x"), vec!["ssh"]),
+        (sops("").replace("ssh: m@vm", "ssh: \"m@vm x\""), vec!["ssh"]),
+        (sops("").replace("ssh: m@vm, ", ""), vec!["access"]),
+        (sops("").replace("{file: k}", "ssh-ed25519 AAAA"), vec!["recipient"]),
+        (sops("").replace("{file: k}", "{file: kk}"), vec!["unknown-file"]),
         (sops("").replace("{age_key_of: vm}", "{copy: k.pub}"), vec!["recipient"]),
         (sops("").replace("{age_key_of: vm}", "{age_key_of: vm}, x: {copy: ~/.ssh/id_ed25519}"), vec!["private-key"]),
         (sops("").replace("{rbw: {}}", "{rbw: {}, bw: {}}"), vec!["several"]),
@@ -104,24 +104,105 @@ fn every_mistake_has_its_rule() {
     }
 }
 
+/// The manifests in a directory, by name, without their extension.
+fn manifests(directory: &str) -> Vec<(String, String)> {
+    let entries = std::fs::read_dir(directory).unwrap_or_else(|error| panic!("{directory}: {error}"));
+    let mut all: Vec<_> = entries
+        .map(|entry| entry.unwrap_or_else(|error| panic!("{directory}: {error}")).path())
+        .map(|path| {
+            let text = std::fs::read_to_string(&path).unwrap_or_else(|error| panic!("{}: {error}", path.display()));
+            (path.file_stem().unwrap_or_default().to_string_lossy().into_owned(), text)
+        })
+        .collect();
+    all.sort();
+    all
+}
+
+fn drawn(error: &super::ManifestError) -> String {
+    let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
+    let mut drawn = String::new();
+    assert!(handler.render_report(&mut drawn, error).is_ok());
+    drawn
+}
+
 #[test]
 fn everything_is_said_at_once_with_its_place() {
-    let mut all = String::new();
-    let mut names: Vec<_> = std::fs::read_dir(BAD)
-        .unwrap_or_else(|error| panic!("{BAD}: {error}"))
-        .filter_map(|entry| entry.ok()?.file_name().into_string().ok())
-        .collect();
-    names.sort();
-    for name in names {
-        let text = std::fs::read_to_string(format!("{BAD}/{name}")).unwrap_or_default();
-        let Err(error) = parse(&name, &text) else { panic!("{name} is taken") };
-        let handler = GraphicalReportHandler::new_themed(GraphicalTheme::unicode_nocolor()).with_width(100);
-        let mut drawn = String::new();
-        assert!(handler.render_report(&mut drawn, &error).is_ok(), "{name}");
+    for (name, text) in manifests(BAD) {
+        let Err(error) = parse(&format!("{name}.yaml"), &text) else { panic!("{name} is taken") };
+        let drawn = drawn(&error);
         assert!(!drawn.contains('\u{1b}') && !drawn.contains('\u{202e}'), "{name} moves the cursor");
-        let _ = writeln!(all, "──── {name}\n{drawn}");
+        insta::with_settings!({snapshot_path => SNAPSHOTS, prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!(name, drawn);
+        });
     }
-    insta::assert_snapshot!("bad", all);
+}
+
+#[test]
+fn a_manifest_with_one_kind_of_mistake_has_findings_of_that_kind_alone() {
+    let of_several = ["many", "references", "escapes"];
+    let pure = |name: &str, found: &[&str]| !found.is_empty() && found.iter().all(|code| *code == name);
+    let mixed: Vec<_> = manifests(BAD)
+        .into_iter()
+        .filter(|(name, _)| !of_several.contains(&name.as_str()))
+        .map(|(name, text)| (codes(&text), name))
+        .filter(|(found, name)| !pure(name, found))
+        .collect();
+    assert!(mixed.is_empty(), "{mixed:#?}");
+}
+
+#[test]
+fn what_is_probably_not_meant_is_taken_with_a_warning() {
+    for (name, text) in manifests(WARNED) {
+        let warnings = match parse(&format!("{name}.yaml"), &text) {
+            Ok(checked) => checked.warnings,
+            Err(error) => panic!("{name}: {}", drawn(&error)),
+        };
+        assert!(warnings.iter().all(|warning| warning.code == name), "{name}: {warnings:#?}");
+        let said: Vec<String> = warnings.iter().map(ToString::to_string).collect();
+        insta::with_settings!({snapshot_path => SNAPSHOTS, prepend_module_to_snapshot => false}, {
+            insta::assert_snapshot!(format!("warned-{name}"), said.join("\n"));
+        });
+    }
+}
+
+#[test]
+fn a_secret_may_have_moved_more_than_once() {
+    let moves = |entries: &str| format!("{}moved: [{entries}]\n", secret("{item: a, delivery: {sops: {}}}"));
+    assert_eq!(codes(&moves("{from: x, to: y}, {from: y, to: a}")), [] as [&str; 0]);
+    assert_eq!(codes(&moves("{from: y, to: a}, {from: x, to: y}")), [] as [&str; 0]);
+    assert_eq!(codes(&moves("{from: x, to: y}, {from: y, to: x}")), ["moved", "moved"]);
+    assert_eq!(codes(&moves("{from: x, to: y}, {from: y, to: b}")), ["unknown-secret"]);
+}
+
+/// Cuts, doubles and exchanges lines and characters of a valid manifest: whatever comes of it is taken, or refused with
+/// findings that stand in the text.
+#[test]
+fn a_spoiled_manifest_is_refused_with_a_reason() {
+    let whole = std::fs::read_to_string(format!("{MANIFESTS}/den-vm/secrets.manifest.yaml")).unwrap_or_default();
+    let lines: Vec<&str> = whole.lines().collect();
+    let mut spoiled: Vec<String> = Vec::new();
+    for (number, line) in lines.iter().enumerate() {
+        let with = |other: &[&str]| [&lines[..number], other, &lines[number + 1..]].concat().join("\n");
+        spoiled.push(with(&[]));
+        spoiled.push(with(&[line, line]));
+        spoiled.push(lines[..number].join("\n"));
+        let cut = line.len() / 2;
+        spoiled.extend(line.get(..cut).map(|half| with(&[half])));
+        for (from, to) in
+            [(": ", ":"), (": ", ": ~ #"), ("{", "["), ("}", ""), ("m", "ä\u{202e}"), ("e", "\u{0}"), (":", ": 1 #")]
+        {
+            spoiled.push(with(&[&line.replacen(from, to, 1)]));
+        }
+    }
+    for text in spoiled {
+        let Err(error) = parse("spoiled", &text) else { continue };
+        assert!(error.findings().any(|finding| finding.severity == super::Severity::Error), "no reason:\n{text}");
+        for finding in error.findings() {
+            assert!(text.get(finding.span.clone()).is_some(), "{finding:?} is not in the text:\n{text}");
+        }
+        let drawn = drawn(&error);
+        assert!(!drawn.contains('\u{202e}'), "{drawn}");
+    }
 }
 
 #[test]

@@ -24,6 +24,8 @@ pub(super) enum Content {
     },
     List(Vec<Node>),
     Map(Vec<Entry>),
+    /// What stands there was refused, and has its finding.
+    Unusable,
 }
 
 #[derive(Debug)]
@@ -48,29 +50,42 @@ impl Node {
                     node = items.get(part.parse::<usize>().ok()?)?;
                     key_span = node.span.clone();
                 }
-                Content::Scalar { .. } => return None,
+                Content::Scalar { .. } | Content::Unusable => return None,
             }
         }
         Some((node, key_span))
     }
 
-    /// What YAML reads a scalar as.
-    pub(super) fn kind(&self) -> &'static str {
+    /// What YAML reads it as, in words.
+    pub(super) fn kind(&self) -> Option<&'static str> {
         match &self.content {
-            Content::Map(_) => "a map",
-            Content::List(_) => "a list",
-            Content::Scalar { plain: false, .. } => "text",
-            Content::Scalar { text, plain: true } => plain_kind(text),
+            Content::Map(_) => Some("a map"),
+            Content::List(_) => Some("a list"),
+            Content::Scalar { plain: false, .. } => Some(TEXT),
+            Content::Scalar { text, plain: true } => Some(plain_kind(text)),
+            Content::Unusable => None,
         }
     }
 }
 
+/// Kinds of scalars, as messages call them.
+pub(super) const TEXT: &str = "text";
+pub(super) const NUMBER: &str = "a number";
+pub(super) const BOOLEAN: &str = "a boolean";
+pub(super) const NOTHING: &str = "nothing";
+
+/// The key of a merge.
+pub(super) const MERGE: &str = "<<";
+
+/// No manifest nests deeper than this; a text that does is no manifest, and would cost a reader its stack.
+const DEEPEST: usize = 32;
+
 fn plain_kind(text: &str) -> &'static str {
     match text {
-        "" | "~" | "null" | "Null" | "NULL" => "nothing",
-        "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => "a boolean",
-        _ if is_number(text) => "a number",
-        _ => "text",
+        "" | "~" | "null" | "Null" | "NULL" => NOTHING,
+        "true" | "True" | "TRUE" | "false" | "False" | "FALSE" => BOOLEAN,
+        _ if is_number(text) => NUMBER,
+        _ => TEXT,
     }
 }
 
@@ -93,7 +108,12 @@ pub(super) fn read(text: &str, findings: &mut Vec<Finding>) -> Option<Node> {
         match event {
             Ok((event, span)) => {
                 let span = reader.offsets.range(span.start.index(), span.end.index());
+                let end = span.end;
                 reader.take(event, span);
+                if reader.open.len() > DEEPEST {
+                    reader.refuse("depth", "this nests deeper than a manifest does", end..end);
+                    return None;
+                }
             }
             Err(error) => {
                 let at = reader.offsets.range(error.marker().index(), error.marker().index() + 1);
@@ -163,12 +183,12 @@ impl Reader<'_, '_> {
                 }
             }
             Event::Alias(_) => {
-                self.refuse("alias", "aliases are not supported: write the value out", span.clone());
-                self.place(Node { span, content: Content::Scalar { text: String::new(), plain: false } });
+                self.refuse("anchor", "aliases are not supported: write the value out", span.clone());
+                self.place(Node { span, content: Content::Unusable });
             }
             Event::Scalar(text, style, anchor, tag) => {
                 self.check_decorations(anchor, tag.is_some(), &span);
-                let plain = matches!(style, ScalarStyle::Plain);
+                let plain = matches!(style, ScalarStyle::Plain) && tag.is_none();
                 self.place(Node { span, content: Content::Scalar { text: text.into_owned(), plain } });
             }
             Event::SequenceStart(anchor, tag) => {
@@ -213,21 +233,24 @@ impl Reader<'_, '_> {
             None => {}
             Some(Open::List { items, .. }) => items.push(node),
             Some(Open::Map { entries, seen, key, .. }) => match key.take() {
-                Some(Some((name, key_span))) => entries.push(Entry { key: name, key_span, value: node }),
+                Some(Some((name, key_span))) => {
+                    let value = match name == MERGE {
+                        true => Node { content: Content::Unusable, ..node },
+                        false => node,
+                    };
+                    entries.push(Entry { key: name, key_span, value });
+                }
                 Some(None) => {}
                 None => {
                     let Content::Scalar { text, .. } = node.content else {
                         *key = Some(None);
-                        self.findings.push(Finding::error("key", "a key is text", node.span));
+                        self.findings.push(Finding::error("text-key", "a key is text", node.span));
                         return;
                     };
-                    if text == "<<" {
-                        *key = Some(None);
-                        self.findings.push(Finding::error(
-                            "merge",
-                            "merges are not supported: write the keys out",
-                            node.span,
-                        ));
+                    if text == MERGE {
+                        let message = "merges are not supported: write the keys out";
+                        self.findings.push(Finding::error("merge", message, node.span.clone()));
+                        *key = Some(Some((text, node.span)));
                         return;
                     }
                     match seen.get(&text) {
@@ -263,12 +286,14 @@ mod tests {
     fn what_a_reader_would_not_expect_is_found() {
         assert_eq!(codes("a: 1\nb: [x]\n"), [] as [&str; 0]);
         assert_eq!(codes("a: 1\na: 2\n"), ["duplicate"]);
-        assert_eq!(codes("a: &x 1\nb: *x\n"), ["anchor", "alias"]);
+        assert_eq!(codes("a: &x 1\nb: *x\n"), ["anchor", "anchor"]);
         assert_eq!(codes("b: {<<: {c: 1}}\n"), ["merge"]);
         assert_eq!(codes("a: !!str 1\n"), ["tag"]);
         assert_eq!(codes("a: 1\n---\nb: 2\n"), ["documents"]);
         assert_eq!(codes("a: [\n"), ["yaml"]);
-        assert_eq!(codes("? [a]\n: 1\n"), ["key"]);
+        assert_eq!(codes("? [a]\n: 1\n"), ["text-key"]);
+        assert_eq!(codes(&"[".repeat(40)), ["depth"]);
+        assert_eq!(codes(&"- ".repeat(100_000)), ["depth"]);
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The hosts: how each is reached, to whom its file is encrypted, and how it is switched.
+//! The hosts: how each is reached, and to whom its file is encrypted.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -7,85 +7,87 @@ use crate::secret::SecretName;
 use crate::sops::Recipient;
 
 use super::super::finding::printable;
-use super::super::model::{Access, Become, Dataset, DatasetFile, Host, RbwConfig, RecipientSource, Secret, Switch};
-use super::super::place::Place;
-use super::super::source::{BecomeSource, HostSource, RbwConfigSource, SwitchSource, TextOr};
-use super::{At, Checker};
+use super::super::model::{Access, Become, DatasetFile, Host, RbwConfig, RecipientSource, Secret};
+use super::super::place::{Place, is_destination, stand_ins};
+use super::super::shape::suggestion;
+use super::super::source::{BecomeSource, HostSource, RbwConfigSource, RecipientSource as RecipientWritten, TextOr};
+use super::boot::is_account;
+use super::{At, Checker, switch};
+
+/// Where sops-nix makes and looks for the host's key, too.
+const AGE_KEY_FILE: &str = "/var/lib/sops-nix/key.txt";
+const SOPS_FILE: &str = "secrets.yaml";
+
+type Files = BTreeMap<FileName, DatasetFile>;
 
 pub(super) fn check(
     check: &mut Checker<'_>,
     source: BTreeMap<String, HostSource>,
-    dataset: &Dataset,
+    files: &Files,
 ) -> BTreeMap<HostName, Host> {
     let mut hosts = BTreeMap::new();
     for (name, host) in source {
         let at = ["hosts", name.as_str()];
         let parsed = check.name::<HostName>(At::Key, &at, &name);
-        let host = one(check, &at, &name, host, dataset);
-        if let (Some(parsed), Some(host)) = (parsed, host) {
-            hosts.insert(parsed, host);
-        }
+        let host = one(check, &at, &name, host, files);
+        hosts.extend(parsed.zip(host));
     }
     hosts
 }
 
-fn one(check: &mut Checker<'_>, at: &[&str], name: &str, source: HostSource, dataset: &Dataset) -> Option<Host> {
+fn one(check: &mut Checker<'_>, at: &[&str], name: &str, source: HostSource, files: &Files) -> Option<Host> {
     let below = |key| [at, &[key]].concat();
     let is_local = source.local.is_some();
     let access = access(check, at, &source);
-    let recipient = recipient(check, &below("recipient"), name, source.recipient, dataset);
-    let age_key_file = match (&source.age_key_file, &recipient) {
-        (Some(path), _) => {
-            if !is_local && !path.starts_with('/') {
-                let help = "begin with /, such as /var/lib/sops-nix/key.txt";
-                check.error(At::Value, &below("age_key_file"), "path", "a path on a host is absolute", help);
-            }
-            check.place(&below("age_key_file"), path)
-        }
-        // Where sops-nix makes and looks for it, too.
-        (None, _) => Place::new("/var/lib/sops-nix/key.txt"),
+    let recipient = source.recipient.and_then(|written| recipient(check, &below("recipient"), name, written, files));
+    let age_key_file = match &source.age_key_file {
+        Some(path) => check.host_path(&below("age_key_file"), path, is_local, AGE_KEY_FILE),
+        None => Place::new(AGE_KEY_FILE),
     };
     let mut extra_recipients = BTreeSet::new();
     for (number, text) in source.extra_recipients.unwrap_or_default().iter().enumerate() {
-        let number = number.to_string();
-        extra_recipients.extend(key(check, &[at, &["extra_recipients", &number]].concat(), text));
+        extra_recipients.extend(key(check, &[at, &["extra_recipients", &number.to_string()]].concat(), text));
     }
-    let sops_file = source.sops_file.unwrap_or_else(|| "secrets.yaml".to_owned());
-    let sops_file: FileName = check.name(At::Value, &below("sops_file"), &sops_file)?;
-    if dataset.files.contains_key(&sops_file) || sops_file.as_str() == crate::index::FILE {
-        let message = format!("{sops_file} is another file of the dataset");
-        check.error(At::Value, &below("sops_file"), "file", message, "give the sops file a name of its own");
-    }
-    let path_on_host = source.path_on_host.map(|path| {
-        if !is_local && !path.starts_with('/') {
-            check.error(At::Value, &below("path_on_host"), "path", "a path on a host is absolute", "begin with /");
-        }
-        check.place(&below("path_on_host"), &path)
-    });
-    let switch = source.switch.and_then(|switch| switch_of(check, &below("switch"), switch, is_local));
+    let sops_file = source.sops_file.unwrap_or_else(|| SOPS_FILE.to_owned());
+    let sops_file = sops_file_of(check, &below("sops_file"), &sops_file, files);
+    let path_on_host =
+        source.path_on_host.map(|path| check.host_path(&below("path_on_host"), &path, is_local, "/nixos-generated"));
+    let switch = source.switch.and_then(|switch| switch::check(check, &below("switch"), switch, is_local));
     let rbw_config = source.rbw_config.and_then(|config| rbw_config(check, &below("rbw_config"), config));
     let becomes = match source.becomes {
         None | Some(BecomeSource::Never) => Become::Never,
         Some(BecomeSource::Sudo) => Become::Sudo,
     };
-    Some(Host {
-        access: access?,
-        age_key_file,
-        recipient: recipient?,
-        extra_recipients,
-        sops_file,
-        path_on_host,
-        switch,
-        rbw_config,
-        becomes,
-    })
+    let (access, recipient, sops_file) = (access?, recipient?, sops_file?);
+    #[rustfmt::skip]
+    let host = Host {
+        access, age_key_file, recipient, extra_recipients, sops_file, path_on_host, switch, rbw_config, becomes,
+    };
+    Some(host)
+}
+
+fn sops_file_of(check: &mut Checker<'_>, at: &[&str], text: &str, files: &Files) -> Option<FileName> {
+    let file: FileName = check.name(At::Value, at, text)?;
+    if files.contains_key(&file) || text == crate::index::FILE {
+        let message = format!("{file} is another file of the dataset");
+        check.error(At::Value, at, "file", message, "give the sops file a name of its own");
+    }
+    let kinds = [".yaml", ".yml"];
+    if !kinds.iter().any(|kind| text.ends_with(kind)) {
+        let message = format!("{file} is written as YAML, which sops and sops-nix tell by its name");
+        check.error(At::Value, at, "file", message, "let it end in .yaml");
+    }
+    Some(file)
 }
 
 fn access(check: &mut Checker<'_>, at: &[&str], source: &HostSource) -> Option<Access> {
     let (text, port, path) = match (&source.ssh, &source.local) {
         (None, None) => {
-            let help = "say how it is reached: `ssh: user@host`, or `local: {}` for this machine";
-            check.error(At::Key, at, "access", "this host cannot be reached", help);
+            // A value of a wrong kind was left out, and has its finding.
+            if check.root.at(&[at, &["ssh"]].concat()).or(check.root.at(&[at, &["local"]].concat())).is_none() {
+                let help = "say how it is reached: `ssh: user@host`, or `local: {}` for this machine";
+                check.error(At::Key, at, "access", "this host cannot be reached", help);
+            }
             return None;
         }
         (Some(_), Some(_)) => {
@@ -95,34 +97,27 @@ fn access(check: &mut Checker<'_>, at: &[&str], source: &HostSource) -> Option<A
         }
         (None, Some(_)) => return Some(Access::Local),
         (Some(TextOr::Text(to)), None) => (to, None, [at, &["ssh"]].concat()),
-        (Some(TextOr::Map(ssh)), None) => (&ssh.to, ssh.port, [at, &["ssh", "to"]].concat()),
+        (Some(TextOr::Map(ssh)), None) => (ssh.to.as_ref()?, ssh.port, [at, &["ssh", "to"]].concat()),
     };
-    if !is_destination(text) {
-        let help = "write [user@]host; other settings belong into your ssh configuration, or `{to:, port:}`";
-        check.error(At::Value, &path, "ssh", format!("\"{}\" is no ssh destination", printable(text)), help);
-        return None;
-    }
-    Some(Access::Ssh { to: Place::new(text.clone()), port })
+    let help = "write [user@]host; other settings belong into your ssh configuration, or `{to:, port:}`";
+    destination(check, &path, text, help).map(|to| Access::Ssh { to, port })
 }
 
 /// `[user@]host`, in which `$VAR` may stand for anything: what it stands for is checked again when it is used.
-pub(crate) fn is_destination(text: &str) -> bool {
-    let plain = |part: &str, also: &str| {
-        let good = |c: char| c.is_ascii_alphanumeric() || "._-${}".contains(c) || also.contains(c);
-        !part.is_empty() && !part.starts_with('-') && part.chars().all(good)
-    };
-    match text.rsplit_once('@') {
-        Some((user, host)) => plain(user, "") && plain(host, ":[]%"),
-        None => plain(text, ":[]%"),
+pub(super) fn destination(check: &mut Checker<'_>, at: &[&str], text: &str, help: &str) -> Option<Place> {
+    if stand_ins(text).is_some_and(|text| is_destination(&text)) {
+        return Some(Place::new(text));
     }
+    check.error(At::Value, at, "ssh", format!("\"{}\" is no ssh destination", printable(text)), help);
+    None
 }
 
 fn recipient(
     check: &mut Checker<'_>,
     at: &[&str],
     host: &str,
-    source: TextOr<super::super::source::RecipientSource>,
-    dataset: &Dataset,
+    source: TextOr<RecipientWritten>,
+    files: &Files,
 ) -> Option<RecipientSource> {
     let source = match source {
         TextOr::Text(text) => return key(check, at, &text).map(RecipientSource::Literal),
@@ -131,10 +126,9 @@ fn recipient(
     let Some(text) = source.file else { return source.ssh_host_key.map(|_| RecipientSource::SshHostKey) };
     let at = [at, &["file"]].concat();
     let file: FileName = check.name(At::Value, &at, &text)?;
-    match dataset.files.get(&file) {
+    match files.get(&file) {
         None => {
-            let files: Vec<&str> = dataset.files.keys().map(FileName::as_str).collect();
-            check.unknown(&at, "unknown-file", "file of the dataset", &text, &files);
+            check.unknown(&at, "unknown-file", "file of the dataset", &text, &["dataset", "files"]);
             return None;
         }
         Some(DatasetFile::AgeKeyOf(of)) if of.as_str() == host => {}
@@ -157,79 +151,45 @@ fn key(check: &mut Checker<'_>, at: &[&str], text: &str) -> Option<Recipient> {
     match text.parse() {
         Ok(recipient) => Some(recipient),
         Err(error) => {
+            let error: crate::sops::RecipientError = error;
             check.error(At::Value, at, "recipient", error.to_string(), "");
             None
         }
     }
 }
 
-fn switch_of(check: &mut Checker<'_>, at: &[&str], source: SwitchSource, is_local: bool) -> Option<Switch> {
-    let below = |key| [at, &[key]].concat();
-    if let Some(argv) = source.command {
-        if argv.first().is_none_or(String::is_empty) {
-            check.error(
-                At::Value,
-                &below("command"),
-                "command",
-                "a command has a program",
-                "such as [bash, switch.sh]",
-            );
-        }
-        for (number, argument) in argv.iter().enumerate() {
-            placeholders(check, &[at, &["command", &number.to_string()]].concat(), argument);
-        }
-        return Some(Switch::Command(argv));
-    }
-    if let Some(rebuild) = source.nixos_rebuild {
-        let mut destination = |key: &'static str, text: Option<String>| {
-            text.map(|text| {
-                if !is_destination(&text) {
-                    let at = [at, &["nixos_rebuild", key]].concat();
-                    let message = format!("\"{}\" is no ssh destination", printable(&text));
-                    check.error(At::Value, &at, "ssh", message, "write [user@]host");
-                }
-                Place::new(text)
-            })
-        };
-        let target_host = destination("target_host", rebuild.target_host);
-        let build_host = destination("build_host", rebuild.build_host);
-        if rebuild.flake.is_empty() || rebuild.flake.starts_with('-') {
-            let at = [at, &["nixos_rebuild", "flake"]].concat();
-            check.error(At::Value, &at, "flake", "this is no flake reference", "such as .#vm");
-        }
-        let inputs = rebuild.inputs.unwrap_or_default();
-        return Some(Switch::NixosRebuild { flake: rebuild.flake, inputs, target_host, build_host });
-    }
-    let activate = source.activate?;
-    if !is_local && !activate.symlink_path.starts_with('/') {
-        let at = [at, &["activate", "symlink_path"]].concat();
-        check.error(At::Value, &at, "path", "a path on a host is absolute", "such as /run/secrets");
-    }
-    let symlink_path = check.place(&[at, &["activate", "symlink_path"]].concat(), &activate.symlink_path);
-    Some(Switch::Activate { symlink_path })
-}
-
-/// `{host}`, `{dataset}` and `{sops_file}` are replaced; another word in braces is most likely mistyped.
-fn placeholders(check: &mut Checker<'_>, at: &[&str], argument: &str) {
-    if argument.contains('\0') {
-        check.error(At::Value, at, "control", "an argument cannot hold NUL", "remove it");
-    }
-    let known = ["host", "dataset", "sops_file"];
-    for word in argument.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word) {
-        let near = super::suggestion(word, &known).filter(|_| !known.contains(&word));
-        if let Some(near) = near {
-            let message = format!("{{{}}} is not replaced by anything", printable(word));
-            check.error(At::Value, at, "placeholder", message, &format!("did you mean {{{near}}}?"));
-        }
-    }
-}
+/// What rbw reads of its configuration; the account's address comes from a secret.
+const RBW_SETTINGS: [&str; 9] = [
+    "base_url",
+    "client_cert_path",
+    "identity_url",
+    "lock_timeout",
+    "notifications_url",
+    "pinentry",
+    "sso_id",
+    "sync_interval",
+    "ui_url",
+];
 
 fn rbw_config(check: &mut Checker<'_>, at: &[&str], source: RbwConfigSource) -> Option<RbwConfig> {
-    let email = check.name::<SecretName>(At::Value, &[at, &["email"]].concat(), &source.email)?;
-    Some(RbwConfig { user: source.user, email, settings: source.settings })
+    let below = |key| [at, &[key]].concat();
+    for key in source.settings.keys().filter(|key| !RBW_SETTINGS.contains(&key.as_str())) {
+        let help = match suggestion(key, &RBW_SETTINGS) {
+            Some(near) => format!("did you mean `{near}`?"),
+            None => format!("it knows: {}", RBW_SETTINGS.join(", ")),
+        };
+        let message = format!("rbw knows no setting \"{}\"", printable(key));
+        check.warning(&below(key), "rbw-config", message, &help);
+    }
+    if let Some(user) = source.user.as_ref().filter(|user| !is_account(user)) {
+        let message = format!("\"{}\" is no name of a user", printable(user));
+        check.error(At::Value, &below("user"), "account", message, "use letters, digits and _ . -");
+    }
+    let email = check.name::<SecretName>(At::Value, &below("email"), &source.email?)?;
+    Some(RbwConfig { user: source.user?, email, settings: source.settings })
 }
 
-/// The account's address must be a boot secret of the host, else its rbw could not be configured at boot.
+/// The account's address must be a boot secret of the host that the user can read, else its rbw could not be configured.
 pub(super) fn check_rbw_config(
     check: &mut Checker<'_>,
     hosts: &BTreeMap<HostName, Host>,
@@ -237,17 +197,21 @@ pub(super) fn check_rbw_config(
 ) {
     for (name, host) in hosts {
         let Some(config) = &host.rbw_config else { continue };
+        let (email, user) = (&config.email, &config.user);
         let at = ["hosts", name.as_str(), "rbw_config", "email"];
-        match secrets.get(&config.email).map(|secret| &secret.boot) {
-            None => {
-                let names: Vec<&str> = secrets.keys().map(SecretName::as_str).collect();
-                check.unknown(&at, "unknown-secret", "secret", config.email.as_str(), &names);
-            }
-            Some(Some(boot)) if boot.hosts.contains(name) => {}
-            Some(_) => {
-                let message = format!("{} does not reach host {name} at boot", config.email);
-                check.error(At::Value, &at, "rbw-config", message, "give it `delivery: {sops: {}}`");
-            }
+        let Some(secret) = secrets.get(email) else {
+            check.unknown(&at, "unknown-secret", "secret", email.as_str(), &["secrets"]);
+            continue;
+        };
+        let Some(boot) = secret.boot.as_ref().filter(|boot| boot.hosts.contains(name)) else {
+            let message = format!("{email} does not reach host {name} at boot");
+            check.error(At::Value, &at, "rbw-config", message, "give it `delivery: {sops: {}}`");
+            continue;
+        };
+        let may_read = boot.owner.as_ref() == Some(user) || boot.mode.is_some_and(|mode| mode.0 & 0o044 != 0);
+        if boot.needed_for_users || !may_read {
+            let message = format!("{user} cannot read {email}, which is not theirs");
+            check.warning(&at, "rbw-config", message, &format!("give it `sops: {{owner: {user}}}`"));
         }
     }
 }

@@ -1,29 +1,36 @@
 //! Whether a manifest makes sense: everything that could only fail later is refused here, with its place and the way out.
 
+mod boot;
+mod clash;
 mod dataset;
 mod hosts;
+mod item;
 mod runtime;
 mod secrets;
+mod switch;
+mod words;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
+use std::ops::Range;
 use std::str::FromStr;
 
 use crate::address::HostName;
 use crate::digest::Digest;
 use crate::secret::SecretName;
 
-use super::Unlock;
-use super::finding::{Finding, printable};
-use super::model::{Manifest, Moved, Vault};
-use super::place::Place;
+use super::finding::{Finding, Severity, printable};
+use super::model::{ItemRef, Manifest, Moved, Secret, Unlock, Vault};
+use super::place::{Place, stand_ins};
 use super::shape::suggestion;
-use super::source::{Source, UnlockSource, VaultSource};
-use super::tree::Node;
+use super::source::{FingerprintKeySource, MovedSource, Source, UnlockSource, VaultSource};
+use super::tree::{Content, Node};
 
 /// The manifest's tree, for places, and what was found.
 pub(super) struct Checker<'a> {
     root: &'a Node,
     findings: &'a mut Vec<Finding>,
+    /// Values of a wrong kind: they have their finding, and what was made of them needs no other.
+    refused: Vec<Range<usize>>,
 }
 
 /// Which of key and value a finding underlines.
@@ -33,9 +40,15 @@ enum At {
     Value,
 }
 
-impl Checker<'_> {
-    fn span(&self, path: &[&str], at: At) -> std::ops::Range<usize> {
-        let mut path = path;
+impl<'a> Checker<'a> {
+    fn new(root: &'a Node, findings: &'a mut Vec<Finding>) -> Self {
+        let of_value = |finding: &&Finding| ["type", "value"].contains(&finding.code);
+        let refused = findings.iter().filter(of_value).map(|finding| finding.span.clone()).collect();
+        Self { root, findings, refused }
+    }
+
+    fn span(&self, path: &[&str], at: At) -> Range<usize> {
+        let (mut path, mut at) = (path, at);
         // What is not there is pointed at where it would be.
         loop {
             match (self.root.at(path), path) {
@@ -45,15 +58,21 @@ impl Checker<'_> {
                         At::Value => node.span.clone(),
                     };
                 }
-                (None, [front @ .., _]) => path = front,
+                (None, [front @ .., _]) => (path, at) = (front, At::Key),
                 (None, []) => return 0..0,
             }
         }
     }
 
+    fn push(&mut self, finding: Finding) {
+        if finding.severity == Severity::Warning || !self.refused.contains(&finding.span) {
+            self.findings.push(finding);
+        }
+    }
+
     fn error(&mut self, at: At, path: &[&str], code: &'static str, message: impl Into<String>, help: &str) {
         let finding = Finding::error(code, message, self.span(path, at));
-        self.findings.push(if help.is_empty() { finding } else { finding.help(help) });
+        self.push(if help.is_empty() { finding } else { finding.help(help) });
     }
 
     fn error_with_other(
@@ -66,12 +85,12 @@ impl Checker<'_> {
     ) {
         let finding = Finding::error(code, message, self.span(path, At::Key)).help(help);
         let other = self.span(other, At::Key);
-        self.findings.push(finding.with_other(label, other));
+        self.push(finding.with_other(label, other));
     }
 
     fn warning(&mut self, path: &[&str], code: &'static str, message: impl Into<String>, help: &str) {
         let finding = Finding::warning(code, message, self.span(path, At::Key));
-        self.findings.push(finding.help(help));
+        self.push(finding.help(help));
     }
 
     /// Parses a name, or says why it is none.
@@ -86,22 +105,66 @@ impl Checker<'_> {
         }
     }
 
-    /// Something that must be declared elsewhere, with the nearest of what is.
-    fn unknown(&mut self, path: &[&str], code: &'static str, kind: &str, text: &str, declared: &[&str]) {
-        let help = match suggestion(text, declared) {
-            Some(near) => format!("did you mean `{near}`?"),
+    /// The keys below `path`, also of what has mistakes of its own.
+    fn declared(&self, path: &[&str]) -> Vec<&'a str> {
+        let root = self.root;
+        match root.at(path).map(|(node, _)| &node.content) {
+            Some(Content::Map(entries)) => entries.iter().map(|entry| entry.key.as_str()).collect(),
+            _ => Vec::new(),
+        }
+    }
+
+    /// Something that must be declared below `among`, with the nearest of what is. What is declared, but was refused, has
+    /// its finding already.
+    fn unknown(&mut self, path: &[&str], code: &'static str, kind: &str, text: &str, among: &[&str]) {
+        let declared = self.declared(among);
+        if declared.contains(&text) {
+            return;
+        }
+        let help = match suggestion(text, &declared) {
+            Some(near) => format!("did you mean `{}`?", printable(near)),
             None if declared.is_empty() => format!("no {kind} is declared"),
-            None => format!("there are: {}", declared.join(", ")),
+            None => format!("there are: {}", printable(&declared.join(", "))),
         };
         self.error(At::Value, path, code, format!("no {kind} is called \"{}\"", printable(text)), &help);
     }
 
+    /// A path on this machine.
     fn place(&mut self, path: &[&str], text: &str) -> Place {
         if text.is_empty() {
             self.error(At::Value, path, "path", "a path is empty", "");
+        } else if text.starts_with('~') && text != "~" && !text.starts_with("~/") {
+            let message = "only your own home directory is known: ~/…";
+            self.error(At::Value, path, "path", message, "write the path out, or ./~… for a file of that name");
         }
+        self.variables(path, text);
         self.no_control(path, text);
         Place::new(text)
+    }
+
+    /// A path on a host, which is absolute unless the host is this machine.
+    fn host_path(&mut self, path: &[&str], text: &str, is_local: bool, example: &str) -> Place {
+        if is_local {
+            return self.place(path, text);
+        }
+        self.absolute(path, text, example);
+        Place::new(text)
+    }
+
+    fn absolute(&mut self, path: &[&str], text: &str, example: &str) {
+        let is_plain = text.split('/').skip(1).all(|part| !part.is_empty() && part != "." && part != "..");
+        if !text.starts_with('/') || !is_plain {
+            let message = "a path on a host is absolute, without . and ..";
+            self.error(At::Value, path, "path", message, &format!("such as {example}"));
+        }
+        self.no_control(path, text);
+    }
+
+    fn variables(&mut self, path: &[&str], text: &str) {
+        if stand_ins(text).is_none() {
+            let help = "write $NAME or ${NAME}, and $$ for a dollar sign";
+            self.error(At::Value, path, "variable", "this names no variable", help);
+        }
     }
 
     fn no_control(&mut self, path: &[&str], text: &str) {
@@ -113,69 +176,97 @@ impl Checker<'_> {
 
 /// Checks everything, and makes the manifest if it can be made at all.
 pub(super) fn all(root: &Node, source: Source, digest: Digest, findings: &mut Vec<Finding>) -> Option<Manifest> {
-    let mut check = Checker { root, findings };
-    let name = source.name;
-    if name.parse::<HostName>().is_err() {
+    let mut check = Checker::new(root, findings);
+    let check = &mut check;
+    if source.name.as_ref().is_some_and(|name| name.parse::<HostName>().is_err()) {
+        let name = printable(source.name.as_deref().unwrap_or_default());
         let help = "use letters, digits and _ . -, and begin with a letter, a digit or _";
-        check.error(At::Value, &["name"], "name", format!("\"{}\" cannot be a name", printable(&name)), help);
+        check.error(At::Value, &["name"], "name", format!("\"{name}\" cannot be a name"), help);
     }
-    let vault = vault(&mut check, source.vault);
-    let fingerprint_key =
-        source.fingerprint_key.and_then(|key| secrets::item(&mut check, &["fingerprint_key", "item"], key.item));
-    let receipt = source.receipt.map(|receipt| check.place(&["receipt", "path"], &receipt.path));
-    let hosts_source = source.hosts.unwrap_or_default();
-    let host_names: Vec<String> = hosts_source.keys().cloned().collect();
-    let dataset = dataset::check(&mut check, source.dataset, &host_names);
-    let hosts = hosts::check(&mut check, hosts_source, &dataset);
-    let secrets = secrets::check(&mut check, source.secrets.unwrap_or_default(), &hosts);
-    hosts::check_rbw_config(&mut check, &hosts, &secrets);
-    let moved = moved(&mut check, source.moved.unwrap_or_default(), &secrets);
-    Some(Manifest { name, digest, vault: vault?, fingerprint_key, receipt, dataset, hosts, secrets, moved })
+    let vault = source.vault.and_then(|vault| vault_of(check, vault));
+    let receipt = source.receipt.and_then(|receipt| receipt.path);
+    let receipt = receipt.map(|path| check.place(&["receipt", "path"], &path));
+    let dataset = source.dataset.map(|dataset| dataset::check(check, dataset));
+    let files = dataset.as_ref().map(|dataset| dataset.files.clone()).unwrap_or_default();
+    let hosts = hosts::check(check, source.hosts.unwrap_or_default(), &files);
+    let secrets = secrets::check(check, source.secrets.unwrap_or_default(), &hosts);
+    let fingerprint_key = source.fingerprint_key.and_then(|key| fingerprint_key(check, key, &secrets));
+    let moved = moved(check, source.moved.unwrap_or_default());
+    hosts::check_rbw_config(check, &hosts, &secrets);
+    clash::keys(check, &secrets, &hosts);
+    clash::paths(check, &secrets, &hosts);
+    clash::binds(check, &secrets);
+    clash::items(check, &secrets);
+    runtime::apart(check, &secrets);
+    if let Some(dataset) = &dataset {
+        dataset::keep_apart(check, dataset, vault.as_ref(), receipt.as_ref(), &hosts);
+    }
+    let (name, vault, dataset) = (source.name?, vault?, dataset?);
+    Some(Manifest { name, digest, vault, fingerprint_key, receipt, dataset, hosts, secrets, moved })
 }
 
-fn vault(check: &mut Checker<'_>, source: VaultSource) -> Option<Vault> {
-    match source {
-        VaultSource { rbw: Some(rbw), .. } => {
-            let unlock = match rbw.unlock {
-                None | Some(UnlockSource::Pinentry) => Unlock::Pinentry,
-                Some(UnlockSource::Terminal) => Unlock::Terminal,
-                Some(UnlockSource::Never) => Unlock::Never,
-            };
-            Some(Vault::Rbw { unlock })
-        }
-        VaultSource { bw: Some(_), .. } => Some(Vault::Bw),
-        VaultSource { file: Some(file), .. } => {
-            Some(Vault::File { path: check.place(&["vault", "file", "path"], &file.path) })
-        }
-        VaultSource { .. } => None,
+fn vault_of(check: &mut Checker<'_>, source: VaultSource) -> Option<Vault> {
+    if let Some(rbw) = source.rbw {
+        let unlock = match rbw.unlock {
+            None | Some(UnlockSource::Pinentry) => Unlock::Pinentry,
+            Some(UnlockSource::Terminal) => Unlock::Terminal,
+            Some(UnlockSource::Never) => Unlock::Never,
+        };
+        return Some(Vault::Rbw { unlock });
     }
+    if source.bw.is_some() {
+        return Some(Vault::Bw);
+    }
+    let path = source.file?.path?;
+    Some(Vault::File { path: check.place(&["vault", "file", "path"], &path) })
 }
 
-fn moved(
+/// The key of fingerprints must reach no consumer: whoever has it can test guesses of values against the receipt.
+fn fingerprint_key(
     check: &mut Checker<'_>,
-    source: Vec<super::source::MovedSource>,
-    secrets: &BTreeMap<SecretName, super::Secret>,
-) -> Vec<Moved> {
-    let mut moved: Vec<Moved> = Vec::new();
+    source: FingerprintKeySource,
+    secrets: &BTreeMap<SecretName, Secret>,
+) -> Option<ItemRef> {
+    let at = ["fingerprint_key", "item"];
+    let item = item::item(check, &at, source.item?)?;
+    if let Some((name, _)) = secrets.iter().find(|(_, secret)| secret.item == item) {
+        let message = format!("the key of fingerprints is delivered as {name}");
+        let help = "make an item of its own for it";
+        let there = ["secrets", name.as_str(), "item"];
+        check.error_with_other(&at, "fingerprint-key", message, help, ("delivered here", &there));
+    }
+    Some(item)
+}
+
+fn moved(check: &mut Checker<'_>, source: Vec<MovedSource>) -> Vec<Moved> {
+    let declared: BTreeSet<&str> = check.declared(&["secrets"]).into_iter().collect();
+    let mut moved: Vec<(String, Moved)> = Vec::new();
     for (number, entry) in source.into_iter().enumerate() {
         let number = number.to_string();
         let path = |key| ["moved", number.as_str(), key];
-        let from = check.name::<SecretName>(At::Value, &path("from"), &entry.from);
-        let to = check.name::<SecretName>(At::Value, &path("to"), &entry.to);
+        let from = entry.from.and_then(|from| check.name::<SecretName>(At::Value, &path("from"), &from));
+        let to = entry.to.and_then(|to| check.name::<SecretName>(At::Value, &path("to"), &to));
         let (Some(from), Some(to)) = (from, to) else { continue };
-        if secrets.contains_key(&from) {
+        if declared.contains(from.as_str()) {
             let message = format!("\"{from}\" is still declared, so it was not moved");
             check.error(At::Value, &path("from"), "moved", message, "remove the old secret, or this entry");
         }
-        let goes_on = moved.iter().any(|other| other.from == to);
-        if !secrets.contains_key(&to) && !goes_on {
-            let names: Vec<&str> = secrets.keys().map(SecretName::as_str).collect();
-            check.unknown(&path("to"), "unknown-secret", "secret", to.as_str(), &names);
-        }
-        if moved.iter().any(|other| other.from == from || other.to == to) || from == to {
+        if moved.iter().any(|(_, other)| other.from == from || other.to == to) {
             check.error(At::Value, &path("from"), "moved", "a secret moves once, and to one name", "keep one entry");
         }
-        moved.push(Moved { from, to });
+        moved.push((number, Moved { from, to }));
     }
-    moved
+    for (number, Moved { from, to }) in &moved {
+        let path = ["moved", number.as_str(), "to"];
+        // A secret may have moved on since; where it ends, it is declared.
+        let onwards =
+            |name: &SecretName| moved.iter().find(|(_, other)| other.from == *name).map(|(_, other)| &other.to);
+        let way = std::iter::successors(Some(to), |name| onwards(name)).take(moved.len());
+        if way.into_iter().any(|name| name == from) {
+            check.error(At::Value, &path, "moved", format!("\"{from}\" moves in a circle"), "remove an entry");
+        } else if onwards(to).is_none() {
+            check.unknown(&path, "unknown-secret", "secret", to.as_str(), &["secrets"]);
+        }
+    }
+    moved.into_iter().map(|(_, moved)| moved).collect()
 }

@@ -7,160 +7,15 @@ use crate::secret::SecretName;
 use super::super::finding::printable;
 use super::super::model::{GitCredential, RuntimeDelivery, Secret};
 use super::super::source::{Commands, GitCredentialSource, RuntimeSource};
-use super::{At, Checker};
-
-/// Variables that make a program run, load or trust something else.
-const DANGEROUS: [&str; 33] = [
-    "PATH",
-    "HOME",
-    "SHELL",
-    "USER",
-    "LOGNAME",
-    "IFS",
-    "ENV",
-    "BASH_ENV",
-    "BASHOPTS",
-    "SHELLOPTS",
-    "CDPATH",
-    "GLOBIGNORE",
-    "PROMPT_COMMAND",
-    "PS1",
-    "PS4",
-    "ZDOTDIR",
-    "FPATH",
-    "NODE_OPTIONS",
-    "NODE_PATH",
-    "PYTHONPATH",
-    "PYTHONSTARTUP",
-    "PYTHONHOME",
-    "PERL5LIB",
-    "PERL5OPT",
-    "RUBYLIB",
-    "RUBYOPT",
-    "JAVA_TOOL_OPTIONS",
-    "EDITOR",
-    "VISUAL",
-    "PAGER",
-    "BROWSER",
-    "TERM",
-    "TMPDIR",
-];
-const DANGEROUS_PREFIXES: [&str; 8] = ["LD_", "DYLD_", "BASH_FUNC_", "GIT_", "SSH_", "XDG_", "RECONCILE_", "NIX_"];
-
-/// Words that shells take for themselves, or that a function must not stand in for.
-const BUILTINS: &[&str] = &[
-    "alias",
-    "and",
-    "autoload",
-    "begin",
-    "bg",
-    "bind",
-    "bindkey",
-    "break",
-    "breakpoint",
-    "builtin",
-    "caller",
-    "case",
-    "cd",
-    "command",
-    "compgen",
-    "complete",
-    "compopt",
-    "continue",
-    "coproc",
-    "declare",
-    "dirs",
-    "disown",
-    "do",
-    "done",
-    "echo",
-    "elif",
-    "else",
-    "emulate",
-    "enable",
-    "end",
-    "esac",
-    "eval",
-    "exec",
-    "exit",
-    "export",
-    "false",
-    "fc",
-    "fg",
-    "fi",
-    "fish",
-    "for",
-    "foreach",
-    "function",
-    "functions",
-    "getopts",
-    "hash",
-    "help",
-    "history",
-    "if",
-    "in",
-    "jobs",
-    "kill",
-    "let",
-    "local",
-    "logout",
-    "mapfile",
-    "nocorrect",
-    "noglob",
-    "not",
-    "or",
-    "popd",
-    "printf",
-    "pushd",
-    "pwd",
-    "read",
-    "readarray",
-    "readonly",
-    "repeat",
-    "return",
-    "select",
-    "set",
-    "setopt",
-    "shift",
-    "shopt",
-    "source",
-    "status",
-    "string",
-    "suspend",
-    "switch",
-    "test",
-    "then",
-    "time",
-    "times",
-    "trap",
-    "true",
-    "type",
-    "typeset",
-    "ulimit",
-    "umask",
-    "unalias",
-    "unset",
-    "unsetopt",
-    "until",
-    "wait",
-    "whence",
-    "where",
-    "which",
-    "while",
-    "zle",
-    "zmodload",
-    "bash",
-    "zsh",
-    "sh",
-    "rbw",
-    "bw",
-    "reconcile",
-    "sudo",
-    "env",
-];
+use super::{At, Checker, words};
 
 pub(super) fn delivery(check: &mut Checker<'_>, at: &[&str], source: RuntimeSource) -> RuntimeDelivery {
     let below = |key| [at, &[key]].concat();
+    let is_given = source.env.is_some() || source.commands.is_some() || source.git_credential.is_some();
+    if !is_given && source.with_command.is_none() {
+        let message = "nothing is given this secret: only `reconcile get` could read it";
+        check.warning(at, "unused", message, "add `env: NAME`, and `commands: [PROGRAM]` for a shell function");
+    }
     if let Some(env) = &source.env {
         variable(check, &below("env"), At::Value, env);
     }
@@ -193,7 +48,7 @@ pub(super) fn delivery(check: &mut Checker<'_>, at: &[&str], source: RuntimeSour
             check.error(At::Key, &below("with_command"), "variable", message, "add `env: NAME`");
         }
     }
-    let git_credential = source.git_credential.map(|git| git_credential(check, &below("git_credential"), git));
+    let git_credential = source.git_credential.and_then(|git| git_credential(check, &below("git_credential"), git));
     RuntimeDelivery { env: source.env, commands, with_command: source.with_command, git_credential }
 }
 
@@ -202,7 +57,7 @@ fn variable(check: &mut Checker<'_>, path: &[&str], at: At, name: &str) {
     if name.is_empty() || name.starts_with(|c: char| c.is_ascii_digit()) || !name.chars().all(plain) {
         let message = format!("\"{}\" is no name of a variable", printable(name));
         check.error(at, path, "variable", message, "use letters, digits and _, and do not begin with a digit");
-    } else if DANGEROUS.contains(&name) || DANGEROUS_PREFIXES.iter().any(|prefix| name.starts_with(prefix)) {
+    } else if words::is_dangerous_variable(name) {
         let message = format!("{name} changes what programs run or trust: a secret does not belong there");
         check.error(at, path, "variable", message, "use the variable that the program reads its token from");
     }
@@ -214,42 +69,34 @@ fn command(check: &mut Checker<'_>, path: &[&str], at: At, name: &str) {
     if !first || !rest {
         let message = format!("\"{}\" is no plain name of a command", printable(name));
         check.error(at, path, "command", message, "use letters, digits and _ . + -, without a path");
-    } else if BUILTINS.contains(&name) {
+    } else if words::is_reserved_command(name) {
         let message = format!("{name} is a word of the shell, or of what secrets come through");
         check.error(at, path, "command", message, "name the program that needs the secret");
     }
 }
 
-fn git_credential(check: &mut Checker<'_>, at: &[&str], source: GitCredentialSource) -> GitCredential {
-    if source.hosts.is_empty() {
-        let help = "such as [github.com]";
-        check.error(At::Value, &[at, &["hosts"]].concat(), "git-host", "no host is named", help);
+fn git_credential(check: &mut Checker<'_>, at: &[&str], source: GitCredentialSource) -> Option<GitCredential> {
+    let hosts = source.hosts.unwrap_or_default();
+    let at_hosts = [at, &["hosts"]].concat();
+    if hosts.is_empty() {
+        check.error(At::Value, &at_hosts, "git-host", "no host is named", "such as [github.com]");
     }
-    for (number, host) in source.hosts.iter().enumerate() {
+    for (number, host) in hosts.iter().enumerate() {
         let plain = |c: char| c.is_ascii_alphanumeric() || ".-:".contains(c);
         if host.is_empty() || host.starts_with(['.', '-', ':']) || !host.chars().all(plain) {
-            let message = format!("\"{}\" is no host", printable(host));
             let number = number.to_string();
-            let at = [at, &["hosts", &number]].concat();
-            check.error(
-                At::Value,
-                &at,
-                "git-host",
-                message,
-                "exact names only, such as github.com or git.example:8443",
-            );
+            let at = [&at_hosts[..], &[&number]].concat();
+            let help = "exact names only, such as github.com or git.example:8443";
+            check.error(At::Value, &at, "git-host", format!("\"{}\" is no host", printable(host)), help);
         }
     }
-    let username = &source.username;
+    let username = source.username?;
     if username.is_empty() || username.chars().any(char::is_control) {
         let at = [at, &["username"]].concat();
         check.error(At::Value, &at, "git-username", "git needs a user name in one line", "such as x-access-token");
     }
-    GitCredential {
-        hosts: source.hosts.into_iter().collect(),
-        username: source.username,
-        allow_http: source.allow_http.unwrap_or_default(),
-    }
+    let allow_http = source.allow_http.unwrap_or_default();
+    Some(GitCredential { hosts: hosts.into_iter().collect(), username, allow_http })
 }
 
 /// One command gets each variable from one secret; one host has one credential; one name is one command.

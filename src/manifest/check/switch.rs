@@ -1,0 +1,77 @@
+//! How a new file is brought into effect.
+
+use super::super::finding::printable;
+use super::super::model::Switch;
+use super::super::shape::suggestion;
+use super::super::source::{NixosRebuildSource, SwitchSource};
+use super::hosts::destination;
+use super::{At, Checker};
+
+pub(super) fn check(check: &mut Checker<'_>, at: &[&str], source: SwitchSource, is_local: bool) -> Option<Switch> {
+    let below = |key| [at, &[key]].concat();
+    if let Some(argv) = source.command {
+        return Some(command(check, &below("command"), argv));
+    }
+    if let Some(rebuild) = source.nixos_rebuild {
+        return nixos_rebuild(check, &below("nixos_rebuild"), rebuild);
+    }
+    let symlink_path = source.activate?.symlink_path?;
+    let at = [at, &["activate", "symlink_path"]].concat();
+    Some(Switch::Activate { symlink_path: check.host_path(&at, &symlink_path, is_local, "/run/secrets") })
+}
+
+fn command(check: &mut Checker<'_>, at: &[&str], argv: Vec<String>) -> Switch {
+    if argv.first().is_none_or(String::is_empty) {
+        check.error(At::Value, at, "command", "a command has a program", "such as [bash, switch.sh]");
+    }
+    for (number, argument) in argv.iter().enumerate() {
+        placeholders(check, &[at, &[&number.to_string()]].concat(), argument);
+    }
+    Switch::Command(argv)
+}
+
+/// `{host}`, `{dataset}` and `{sops_file}` are replaced; another word in braces that is close to one is mistyped.
+fn placeholders(check: &mut Checker<'_>, at: &[&str], argument: &str) {
+    if argument.contains('\0') {
+        check.error(At::Value, at, "control", "an argument cannot hold NUL", "remove it");
+    }
+    let known = ["host", "dataset", "sops_file"];
+    for word in argument.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word) {
+        if let Some(near) = suggestion(word, &known).filter(|_| !known.contains(&word)) {
+            let message = format!("{{{}}} is not replaced by anything", printable(word));
+            check.error(At::Value, at, "placeholder", message, &format!("did you mean {{{near}}}?"));
+        }
+    }
+}
+
+fn nixos_rebuild(check: &mut Checker<'_>, at: &[&str], source: NixosRebuildSource) -> Option<Switch> {
+    let below = |key| [at, &[key]].concat();
+    if let Some(flake) = &source.flake {
+        option_value(check, &below("flake"), flake, "flake", "this is no flake reference", "such as .#vm");
+    }
+    let inputs = source.inputs.unwrap_or_default();
+    for (name, value) in &inputs {
+        let at = [at, &["inputs", name]].concat();
+        let plain = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
+        if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') || !name.chars().all(plain) {
+            let message = format!("\"{}\" is no input of a flake", printable(name));
+            check.error(At::Key, &at, "flake", message, "use the input's name, such as generated");
+        }
+        let help = "give a flake reference, or `dataset`";
+        option_value(check, &at, value, "flake", "an input cannot be overridden with this", help);
+    }
+    let mut host = |key: &'static str, text: Option<String>| {
+        text.and_then(|text| destination(check, &below(key), &text, "write [user@]host"))
+    };
+    let target_host = host("target_host", source.target_host);
+    let build_host = host("build_host", source.build_host);
+    Some(Switch::NixosRebuild { flake: source.flake?, inputs, target_host, build_host })
+}
+
+/// What follows an option of a program must not be taken for another one.
+fn option_value(check: &mut Checker<'_>, at: &[&str], text: &str, code: &'static str, message: &str, help: &str) {
+    if text.is_empty() || text.starts_with('-') {
+        check.error(At::Value, at, code, message, help);
+    }
+    check.no_control(at, text);
+}
