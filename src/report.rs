@@ -26,6 +26,11 @@ pub enum Event {
         /// Of all.
         total: usize,
     },
+    /// The terminal is the step's from now on: its program reads from it and writes to it.
+    TookTerminal {
+        /// Its place in the plan's steps.
+        step: usize,
+    },
     /// A line of a switch, when it does not own the terminal.
     Output {
         /// Its place in the plan's steps.

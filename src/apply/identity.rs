@@ -19,7 +19,7 @@ const WITHIN: Duration = Duration::from_secs(30);
 const SCRIPT: &str = r#"
 set -u
 umask 077
-PATH=$PATH:/run/current-system/sw/bin:/usr/local/bin:/opt/homebrew/bin
+PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/bin:/opt/homebrew/bin
 export PATH
 if ! command -v age-keygen >/dev/null; then echo 'age-keygen is not there: install age' >&2; exit 3; fi
 $run mkdir -p -m 0700 "${key%/*}" || exit 1

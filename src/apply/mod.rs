@@ -176,6 +176,9 @@ async fn switch(
     if let Some(sops) = sops_of(apply, host, progress) {
         verify::seen_by_host(apply, host, sops).await?;
     }
+    if apply.terminal {
+        events(Event::TookTerminal { step: number });
+    }
     let mut line = |line: Untrusted| events(Event::Output { step: number, line });
     let output = if apply.terminal { switch::Output::Inherit } else { switch::Output::Lines(&mut line) };
     let Site { manifest, surroundings, dataset } = apply.site;

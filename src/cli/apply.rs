@@ -68,9 +68,9 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArgument
     if arguments.json {
         print(&format!("{}\n", json::end(&report, counts, &jiff::Timestamp::now().to_string())))?;
     } else {
-        print(&format!("\n{}", render::end_of_apply(&report, counts, terminal.style)))?;
+        print(&format!("\n{}", render::end_of_apply(&report, &planned.plan, terminal.style)))?;
     }
-    let all = report.succeeded() && planned.plan.blocked.is_empty();
+    let all = report.succeeded() && planned.plan.blocked.is_empty() && planned.plan.unchecked.is_empty();
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
@@ -129,13 +129,15 @@ struct Progress<'a> {
     json: bool,
     /// Of the longest step.
     width: usize,
+    /// The step whose heading was printed last.
+    headed: Option<usize>,
     spinner: Option<ProgressBar>,
 }
 
 impl<'a> Progress<'a> {
     fn new(plan: &'a Plan, terminal: &'a Terminal, json: bool) -> Self {
         let width = plan.steps.iter().map(|step| step_text(step).chars().count()).max().unwrap_or_default();
-        Self { steps: &plan.steps, terminal, json, width, spinner: None }
+        Self { steps: &plan.steps, terminal, json, width, headed: None, spinner: None }
     }
 
     fn show(&mut self, event: &Event) {
@@ -154,11 +156,13 @@ impl<'a> Progress<'a> {
                     spinner.set_message(format!("{} ({done} of {total})", step_text(step)));
                 }
             }
-            Event::Output { line, .. } => say(&format!("  │ {}", line.printable())),
+            Event::TookTerminal { step } => self.head(*step),
+            Event::Output { step, line } => {
+                self.head(*step);
+                say(&format!("  │ {}", line.printable()));
+            }
             Event::Ended { step, outcome } => {
-                if let Some(spinner) = self.spinner.take() {
-                    spinner.finish_and_clear();
-                }
+                self.end_spinner();
                 if let Some(step) = self.steps.get(*step) {
                     let _ = print(&format!("{}\n", outcome_line(step, outcome, self.width, self.terminal.style)));
                 }
@@ -167,18 +171,30 @@ impl<'a> Progress<'a> {
     }
 
     fn start(&mut self, number: usize) {
-        let Some(step) = self.steps.get(number) else { return };
-        if matches!(step, Step::Switch { .. }) {
-            // Its own output follows under this heading.
+        let Some(step) = self.steps.get(number).filter(|_| self.terminal.animated) else { return };
+        let spinner = ProgressBar::new_spinner();
+        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
+            spinner.set_style(style);
+        }
+        spinner.set_message(step_text(step));
+        spinner.enable_steady_tick(std::time::Duration::from_millis(120));
+        self.spinner = Some(spinner);
+    }
+
+    /// The heading above what a step's program prints, once.
+    fn head(&mut self, number: usize) {
+        self.end_spinner();
+        if self.headed != Some(number)
+            && let Some(step) = self.steps.get(number)
+        {
+            self.headed = Some(number);
             say(&format!("── {}", step_text(step)));
-        } else if self.terminal.animated {
-            let spinner = ProgressBar::new_spinner();
-            if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
-                spinner.set_style(style);
-            }
-            spinner.set_message(step_text(step));
-            spinner.enable_steady_tick(std::time::Duration::from_millis(120));
-            self.spinner = Some(spinner);
+        }
+    }
+
+    fn end_spinner(&mut self) {
+        if let Some(spinner) = self.spinner.take() {
+            spinner.finish_and_clear();
         }
     }
 }

@@ -2,7 +2,7 @@
 # an age identity only the public half leaves the host. POSIX sh, for NixOS, Debian, busybox and macOS. The words of the
 # calls at its end are quoted by whoever appends them; `become` is `sudo` or `never`.
 LC_ALL=C
-PATH=$PATH:/run/current-system/sw/bin:/usr/local/bin:/opt/homebrew/bin:/usr/sbin:/sbin
+PATH=$PATH:/run/wrappers/bin:/run/current-system/sw/bin:/usr/local/bin:/opt/homebrew/bin:/usr/sbin:/sbin
 export LC_ALL PATH
 
 say() {

@@ -240,7 +240,7 @@ fn conclude(
             FileVerdict::Encrypt { items: findings.items, recipients, expects: state.digest() }
         }
         (_, on) => {
-            let waits = |address| on.clone().map(|on| Blocked { address, by: Blocker::DependsOn(on) });
+            let waits = |address| on.clone().map(|on| Blocked { address, by: Blocker::DependsOn { on } });
             plan.blocked.extend(waits(Address::File(file.clone())));
             let changing = findings.changes.into_iter().map(|change| change.address);
             plan.blocked.extend(changing.filter_map(waits));

@@ -256,7 +256,10 @@ pub enum Blocker {
     /// The file uses Shamir key groups: it is not ours to write.
     KeyGroups,
     /// It depends on something that is blocked.
-    DependsOn(Address),
+    DependsOn {
+        /// What.
+        on: Address,
+    },
 }
 
 /// Where another key than the accepted one was seen.

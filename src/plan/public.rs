@@ -60,7 +60,7 @@ pub(super) fn decide(
             (Wanted::Unknown(cause), _) => {
                 plan.unchecked.insert(address, cause);
             }
-            (Wanted::DependsOn(host), _) => plan.blocked.push(Blocked { address, by: Blocker::DependsOn(host) }),
+            (Wanted::DependsOn(host), _) => plan.blocked.push(Blocked { address, by: Blocker::DependsOn { on: host } }),
         }
     }
     published

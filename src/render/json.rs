@@ -80,6 +80,7 @@ pub fn event(steps: &[Step], event: &Event, now: &str) -> Option<Value> {
     let number = match event {
         Event::Started { step }
         | Event::Progress { step, .. }
+        | Event::TookTerminal { step }
         | Event::Output { step, .. }
         | Event::Ended { step, .. } => *step,
     };
@@ -98,6 +99,7 @@ pub fn event(steps: &[Step], event: &Event, now: &str) -> Option<Value> {
             let message = format!("{text}: {done} of {total}");
             line("info", "apply_progress", &message, now, body(json!({"done": done, "total": total})))
         }
+        Event::TookTerminal { .. } => return None,
         Event::Output { line: text, .. } => line("info", "apply_output", &text.printable(), now, body(json!({}))),
         Event::Ended { outcome, .. } => match outcome {
             Outcome::Done { .. } => {

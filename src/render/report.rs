@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::plan::{Counts, EncryptTo, Step};
+use crate::plan::{Counts, EncryptTo, Plan, Step};
 use crate::report::{Outcome, Report, StepResult};
 
 use super::{Style, Tone};
@@ -62,7 +62,7 @@ fn time(took: Duration) -> String {
 
 /// The last lines of an apply.
 #[must_use]
-pub fn end_of_apply(report: &Report, counts: Counts, style: Style) -> String {
+pub fn end_of_apply(report: &Report, plan: &Plan, style: Style) -> String {
     let done = report.steps.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Done { .. })).count();
     if !report.succeeded() {
         let word = if report.interrupted { "interrupted" } else { "failed" };
@@ -70,9 +70,19 @@ pub fn end_of_apply(report: &Report, counts: Counts, style: Style) -> String {
         let text = style.paint(Tone::Destroy, &text);
         return format!("{text} Nothing is rolled back; `reconcile plan` shows what is left.\n");
     }
-    let Counts { add, change, destroy, .. } = counts;
-    let text = format!("Apply complete! Resources: {add} added, {change} changed, {destroy} destroyed.");
-    let mut out = style.paint(Tone::Create, &text) + "\n";
+    let Counts { add, change, destroy, .. } = plan.counts();
+    let resources = format!("Resources: {add} added, {change} changed, {destroy} destroyed.");
+    let left = match (plan.blocked.len(), plan.unchecked.len()) {
+        (0, 0) => None,
+        (0, unchecked) => Some(format!("{unchecked} not checked")),
+        (blocked, 0) => Some(format!("{blocked} blocked")),
+        (blocked, unchecked) => Some(format!("{blocked} blocked, {unchecked} not checked")),
+    };
+    let mut out = match left {
+        None => style.paint(Tone::Create, &format!("Apply complete! {resources}")),
+        Some(left) => style.paint(Tone::Update, &format!("Applied in part: {left}, as said above. {resources}")),
+    };
+    out.push('\n');
     for (_, outcome) in &report.steps {
         if let Outcome::Done { result: StepResult::Verified { host, file, secrets, .. }, .. } = outcome {
             let plural = if *secrets == 1 { "" } else { "s" };

@@ -97,7 +97,10 @@ pub(super) fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
         }
         Blocker::HostKeyUnverified => (
             "its age key was never accepted here, and cannot be read from it now".to_owned(),
-            Some(format!("start it and plan again, or: reconcile apply --accept-recipient {address}")),
+            Some(format!(
+                "let it be read (start the host; `become: sudo`), or take the one in the dataset: \
+                 reconcile apply --accept-recipient {address}"
+            )),
         ),
         Blocker::FileBroken { problem } => {
             (problem.printable(), Some(format!("restore it, or write it anew: reconcile apply --replace {address}")))
@@ -106,7 +109,7 @@ pub(super) fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
             "it uses key groups of sops (Shamir): it is not ours to write".to_owned(),
             Some("give it another `sops_file`".to_owned()),
         ),
-        Blocker::DependsOn(on) => (format!("waits for {on}"), None),
+        Blocker::DependsOn { on } => (format!("waits for {on}"), None),
     }
 }
 

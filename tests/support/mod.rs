@@ -3,3 +3,4 @@
 pub mod bitwarden;
 pub mod host;
 pub mod peers;
+pub mod program;

@@ -220,6 +220,7 @@ proptest! {
         }
         let first = world.plan();
         prop_assert_eq!(&first, &world.plan(), "planning is not a function of its inputs");
+        prop_assert!(serde_json::to_value(&first).is_ok(), "what is planned can be saved");
         prop_assert!(first.changes.iter().all(|change| !change.reasons.is_empty()));
         // A step's file is never one that is blocked.
         let blocked: BTreeSet<String> = first.blocked.iter().map(|blocked| blocked.address.to_string()).collect();

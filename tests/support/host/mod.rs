@@ -44,6 +44,8 @@ pub struct Options {
     pub users: Vec<String>,
     /// Whether it has an age key.
     pub key: bool,
+    /// Whether `m` may use `sudo` without a password.
+    pub sudo: bool,
 }
 
 impl Default for Options {
@@ -56,6 +58,7 @@ impl Default for Options {
             declared: Vec::new(),
             users: Vec::new(),
             key: true,
+            sudo: false,
         }
     }
 }
@@ -123,6 +126,9 @@ impl Host {
         host.set_declared(host.options.declared.clone());
         if host.options.key {
             host.replace_key();
+        }
+        if host.options.sudo {
+            host.allow_sudo();
         }
         host.power_on();
         host
@@ -235,6 +241,17 @@ impl Host {
     pub fn power_on(&self) {
         let sshd = peers::find("sshd").expect("sshd is installed");
         self.root(&format!("{} -f /etc/ssh/sshd_config -E /run/sshd.log", sshd.display()));
+    }
+
+    /// A `sudo` that works, where NixOS has it: it asks nothing and goes by root's ssh, as setuid programs are not ours
+    /// to make.
+    fn allow_sudo(&self) {
+        fs::copy(self.at("client/id_ed25519"), self.at("etc-ssh/sudo_key")).expect("the key for sudo");
+        client::write_program(&self.at("etc-ssh/sudo"), include_str!("sudo.sh"));
+        self.root(
+            "chown 1000 /etc/ssh/sudo_key && chmod 600 /etc/ssh/sudo_key && mkdir -p /run/wrappers/bin && \
+             ln -s /etc/ssh/sudo /run/wrappers/bin/sudo",
+        );
     }
 
     /// Hung: a connection is taken and never answered, until [`Self::thaw`].
