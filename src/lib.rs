@@ -38,6 +38,7 @@ pub mod report;
 
 // Looking, carrying out, and what is kept of it.
 pub mod apply;
+pub mod launch;
 pub mod observe;
 pub mod state;
 pub mod tools;

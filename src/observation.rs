@@ -177,6 +177,19 @@ impl fmt::Display for Cause {
 }
 
 impl Cause {
+    /// The same, of `name`: a vault that was asked by id speaks of the id, and the name says more.
+    #[must_use]
+    pub fn about(self, id: &Untrusted, name: &Untrusted) -> Self {
+        let better = |item: Untrusted| if item == *id { name.clone() } else { item };
+        match self {
+            Self::ItemMissing { wanted, similar } => Self::ItemMissing { wanted: better(wanted), similar },
+            Self::ItemEmpty { item } => Self::ItemEmpty { item: better(item) },
+            Self::FieldMissing { item, field } => Self::FieldMissing { item: better(item), field },
+            Self::ItemUnreadable { item, detail } => Self::ItemUnreadable { item: better(item), detail },
+            cause => cause,
+        }
+    }
+
     /// What to do next, if there is something: a command, or a hint in a few words.
     #[must_use]
     pub fn next(&self) -> Option<String> {

@@ -1,5 +1,6 @@
 //! The arguments, as clap reads them and as the manual page and the completions show them.
 
+use std::ffi::OsString;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -7,13 +8,15 @@ use std::time::Duration;
 use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::address::{Address, HostName};
+use crate::launch::AsFile;
 use crate::plan::Wishes;
+use crate::secret::SecretName;
 
 /// Plan and apply the secrets that a manifest declares, from the vault to where they are used.
 #[derive(Debug, Parser)]
 #[command(name = "reconcile", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done; 1 an error, something blocked or unchecked, or wrong usage; \
-    2 there are changes (plan --detailed-exitcode).")]
+    2 there are changes (plan --detailed-exitcode). exec: the program's own; 125 to 127 when it was not started.")]
 pub struct Arguments {
     /// What applies to every command.
     #[command(flatten)]
@@ -60,6 +63,14 @@ pub enum Command {
     Adopt(AdoptArguments),
     /// Decrypt a sops file into place on this machine, where there is no sops-nix
     Activate(ActivateArguments),
+    /// Run a program with secrets in its environment, and in no other
+    Exec(ExecArguments),
+    /// Print the value of a secret, exactly its bytes
+    Get(GetArguments),
+    /// Print shell functions for the commands of the manifest, to be evaluated when a shell starts
+    ShellInit(ShellInitArguments),
+    /// Answer git, as one of its credential helpers
+    GitCredential(GitCredentialArguments),
     /// Check what is needed here: the vault's program, the dataset, the hosts
     Doctor,
     /// Print the JSON Schema of the manifest, for editors
@@ -207,6 +218,72 @@ pub struct ActivateArguments {
     /// The symlink to the live generation
     #[arg(long, value_name = "PATH", default_value = "/run/secrets", value_hint = ValueHint::AnyPath)]
     pub symlink_path: PathBuf,
+}
+
+/// `reconcile exec`
+#[derive(Debug, Args)]
+#[command(after_help = "The manifest is that of --manifest or RECONCILE_MANIFEST, an absolute path, or \
+    $XDG_CONFIG_HOME/reconcile/secrets.manifest.yaml. Exit codes: the program's own; 125 when a secret cannot be had, \
+    126 when the program cannot be run, 127 when there is none.")]
+pub struct ExecArguments {
+    /// The secrets, each in the variable that the manifest names
+    #[arg(value_name = "NAME", required_unless_present_any = ["command", "with_command"],
+        conflicts_with_all = ["command", "with_command"])]
+    pub names: Vec<SecretName>,
+    /// Run this command with all that the manifest gives it; what follows are its arguments
+    #[arg(long, value_name = "COMMAND", conflicts_with = "with_command")]
+    pub command: Option<String>,
+    /// Run what follows with the secret that has this `with_command`
+    #[arg(long, value_name = "NAME")]
+    pub with_command: Option<String>,
+    /// Give the path of a file in this variable, gone with the process, instead of the value
+    #[arg(long, value_name = "[NAME=]VARIABLE")]
+    pub as_file: Vec<AsFile>,
+    /// The program and its arguments
+    #[arg(last = true, value_name = "PROGRAM", value_hint = ValueHint::CommandWithArguments)]
+    pub program: Vec<OsString>,
+}
+
+/// `reconcile get`
+#[derive(Debug, Args)]
+pub struct GetArguments {
+    /// The secret
+    #[arg(value_name = "NAME")]
+    pub name: SecretName,
+    /// Also on a terminal, where everybody behind you can read it
+    #[arg(long)]
+    pub show: bool,
+}
+
+/// `reconcile shell-init`
+#[derive(Debug, Args)]
+#[command(
+    after_help = "bash and zsh: eval \"$(reconcile shell-init bash)\"      fish: reconcile shell-init fish | source"
+)]
+pub struct ShellInitArguments {
+    /// Of which shell
+    #[arg(value_enum)]
+    pub shell: ShellName,
+}
+
+/// A shell that functions can be made for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum ShellName {
+    /// bash
+    Bash,
+    /// zsh
+    Zsh,
+    /// fish
+    Fish,
+}
+
+/// `reconcile git-credential`
+#[derive(Debug, Args)]
+#[command(after_help = "git config --global credential.helper '!reconcile git-credential'")]
+pub struct GitCredentialArguments {
+    /// get, store or erase, as git calls it; only get says anything
+    #[arg(value_name = "OPERATION")]
+    pub operation: String,
 }
 
 /// `reconcile completions`

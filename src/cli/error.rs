@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use crate::manifest::ManifestError;
+use crate::launch::LaunchError;
+use crate::manifest::{ManifestError, Severity};
 
 /// Ends a command with exit code 1.
 #[derive(Debug)]
@@ -29,6 +30,36 @@ impl Error {
     /// What failed, where nothing can be advised.
     pub fn plain(what: impl fmt::Display) -> Self {
         Self::Other { what: what.to_string(), next: None }
+    }
+}
+
+impl Error {
+    /// All of it in one line, for a program's standard error. Nothing when it was said already.
+    #[must_use]
+    pub fn in_one_line(&self) -> String {
+        match self {
+            Self::Manifest(error) => {
+                // The place stands in what the finding says.
+                let first = error.findings().find(|finding| finding.severity == Severity::Error);
+                let first = first.map_or_else(String::new, |finding| format!(": {finding}"));
+                format!("{error}{first} (reconcile validate shows all)")
+            }
+            Self::Other { what, next: Some(next) } => format!("{what} ({next})"),
+            Self::Other { what, next: None } => what.clone(),
+            Self::Said => String::new(),
+        }
+    }
+}
+
+impl From<&LaunchError> for Error {
+    fn from(error: &LaunchError) -> Self {
+        Self::Other { what: error.to_string(), next: error.next() }
+    }
+}
+
+impl From<LaunchError> for Error {
+    fn from(error: LaunchError) -> Self {
+        Self::from(&error)
     }
 }
 

@@ -6,11 +6,15 @@ mod apply;
 mod arguments;
 mod doctor;
 mod error;
+mod exec;
+mod get;
+mod git_credential;
 mod list;
 mod plan;
 mod project;
 mod saved;
 mod session;
+mod shell_init;
 mod show;
 mod terminal;
 mod validate;
@@ -22,20 +26,25 @@ use clap::{CommandFactory, Parser};
 use self::arguments::{Arguments, Command};
 use self::error::Error;
 use self::terminal::{Terminal, print, say};
+use crate::tools::harden::{self, Hardened};
 
 /// Runs the program.
 pub fn main() -> ExitCode {
-    crate::tools::harden::this_process();
+    let hardened = harden::this_process();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {
             // 2 means that there are changes; wrong usage is an error like any other.
             let _ = error.print();
-            return if error.use_stderr() { ExitCode::FAILURE } else { ExitCode::SUCCESS };
+            return match error.use_stderr() {
+                false => ExitCode::SUCCESS,
+                true if exec::is_named(std::env::args_os()) => ExitCode::from(exec::NOT_STARTED),
+                true => ExitCode::FAILURE,
+            };
         }
     };
     let terminal = Terminal::of(&arguments.global);
-    match run(arguments, &terminal) {
+    match run(arguments, &terminal, hardened) {
         Ok(code) => code,
         Err(error) => {
             report(&error, &terminal);
@@ -44,7 +53,7 @@ pub fn main() -> ExitCode {
     }
 }
 
-fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode, Error> {
+fn run(arguments: Arguments, terminal: &Terminal, hardened: Hardened) -> Result<ExitCode, Error> {
     let Arguments { global, command } = arguments;
     match command {
         Command::Plan(options) => on_runtime(plan::run(&global, terminal, &options)),
@@ -54,6 +63,10 @@ fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode, Error> {
         Command::Validate(options) => validate::run(&global, &options),
         Command::List(options) => list::run(&global, &options),
         Command::Show(options) => show::run(&global, &options),
+        Command::Exec(options) => Ok(exec::run(&global, &options, hardened)),
+        Command::Get(options) => get::run(&global, &options),
+        Command::ShellInit(options) => shell_init::run(&global, &options),
+        Command::GitCredential(options) => Ok(git_credential::run(&global, &options)),
         Command::Activate(options) => activate::run(&options),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&crate::manifest::schema()).map_err(Error::plain)?;
@@ -73,7 +86,7 @@ fn run(arguments: Arguments, terminal: &Terminal) -> Result<ExitCode, Error> {
 }
 
 /// Only commands that wait on many things have a runtime.
-fn on_runtime(command: impl Future<Output = Result<ExitCode, Error>>) -> Result<ExitCode, Error> {
+fn on_runtime<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, Error> {
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
     runtime.map_err(Error::plain)?.block_on(command)
 }

@@ -55,6 +55,58 @@ impl Project {
     }
 }
 
+/// The manifest that run-time commands take: one at an absolute place, never one that lies about where somebody works.
+#[derive(Debug)]
+pub struct Trusted {
+    /// What is declared.
+    pub manifest: Manifest,
+    /// Where it was read from, absolute.
+    pub path: PathBuf,
+    /// What its paths are resolved against.
+    pub surroundings: Surroundings,
+}
+
+impl Trusted {
+    /// Reads the manifest that is named by an absolute path, or the user's own.
+    ///
+    /// # Errors
+    /// When there is none, others could have written it, or it is not valid.
+    pub fn open(global: &Global) -> Result<Self, Error> {
+        let path = match &global.manifest {
+            Some(path) if path.is_absolute() => path.clone(),
+            Some(path) if !path.as_os_str().is_empty() => {
+                let what = format!("{} is a relative path: at run time it could be anybody's", path.display());
+                return Err(Error::new(what, "give --manifest or RECONCILE_MANIFEST an absolute path"));
+            }
+            _ => own_manifest()?,
+        };
+        let whole = fs::canonicalize(&path).map_err(|error| {
+            let what = format!("{}: {error}", path.display());
+            Error::new(what, "put the manifest, or a link to it, there, or set RECONCILE_MANIFEST")
+        })?;
+        let uid = rustix::process::getuid().as_raw();
+        if ![whole.as_path(), whole.parent().unwrap_or(&whole)].into_iter().all(|place| is_trusted(place, uid)) {
+            let what = format!("{} could have been written by another user", whole.display());
+            return Err(Error::new(what, "it and its directory must be yours or root's, and not writable by others"));
+        }
+        let text = read(&whole)?;
+        let manifest = manifest::parse(&path.display().to_string(), &text)?.manifest;
+        Ok(Self { manifest, surroundings: surroundings(&whole)?, path })
+    }
+}
+
+/// `$XDG_CONFIG_HOME/reconcile/secrets.manifest.yaml`, also on a Mac.
+fn own_manifest() -> Result<PathBuf, Error> {
+    let given = std::env::var_os("XDG_CONFIG_HOME").map(PathBuf::from).filter(|path| path.is_absolute());
+    let config = match given {
+        Some(config) => config,
+        None => {
+            etcetera::home_dir().map_err(|_| Error::new("no home directory is known", "export HOME=…"))?.join(".config")
+        }
+    };
+    Ok(config.join("reconcile").join(FILE))
+}
+
 /// The manifest's text and where it was found.
 ///
 /// # Errors
@@ -84,9 +136,9 @@ fn find(global: &Global) -> Result<PathBuf, Error> {
     Err(Error::new(what, "--manifest FILE, or set RECONCILE_MANIFEST"))
 }
 
-/// A directory of another owner, or one that others may write to, may hold a manifest that was put there for us to run.
-fn is_trusted(directory: &Path, uid: u32) -> bool {
-    fs::metadata(directory).is_ok_and(|found| (found.uid() == uid || found.uid() == 0) && found.mode() & 0o002 == 0)
+/// What is another owner's, or writable by others, may have been put there for us to run.
+fn is_trusted(place: &Path, uid: u32) -> bool {
+    fs::metadata(place).is_ok_and(|found| (found.uid() == uid || found.uid() == 0) && found.mode() & 0o002 == 0)
 }
 
 fn read(path: &Path) -> Result<String, Error> {

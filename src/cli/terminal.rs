@@ -1,6 +1,8 @@
 //! The terminal: what it can show, printing on it, and questions.
 
+use std::fs::File;
 use std::io::{IsTerminal, Write};
+use std::os::fd::AsFd;
 
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
@@ -63,6 +65,15 @@ pub fn print(text: &str) -> Result<(), Error> {
         Err(error) => Err(Error::plain(format!("standard output: {error}"))),
         Ok(()) => Ok(()),
     }
+}
+
+/// Standard output without a buffer of ours, in which a value would be left behind.
+///
+/// # Errors
+/// When it is closed.
+pub fn unbuffered() -> Result<File, Error> {
+    let out = std::io::stdout().as_fd().try_clone_to_owned();
+    out.map(File::from).map_err(|error| Error::plain(format!("standard output: {error}")))
 }
 
 /// Prints a line on standard error.

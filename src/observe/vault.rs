@@ -3,11 +3,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::desired::{Item, ItemIdentity, ValueFacts, VaultFacts};
+use crate::desired::{Item, ValueFacts, VaultFacts};
 use crate::manifest::{ItemRef, Manifest};
-use crate::observation::{Cause, Observation};
+use crate::observation::Observation;
 use crate::secret::{Fingerprint, FingerprintKey, SecretName};
-use crate::text::Untrusted;
 use crate::tools::together;
 use crate::tools::vault::Vault;
 
@@ -44,18 +43,6 @@ async fn seen(vault: &Vault, key: &FingerprintKey, name: &SecretName, item: &Ite
         Ok(value) => {
             Observation::Known(ValueFacts { fingerprint: Fingerprint::of(key, name, &value), length: value.len() })
         }
-        Err(cause) => Observation::Unknown(named(cause, &item.identity, &item.name)),
-    }
-}
-
-/// A vault that was asked by id speaks of the id: the name says more.
-fn named(cause: Cause, identity: &ItemIdentity, name: &Untrusted) -> Cause {
-    let better = |item: Untrusted| if item == identity.id { name.clone() } else { item };
-    match cause {
-        Cause::ItemMissing { wanted, similar } => Cause::ItemMissing { wanted: better(wanted), similar },
-        Cause::ItemEmpty { item } => Cause::ItemEmpty { item: better(item) },
-        Cause::FieldMissing { item, field } => Cause::FieldMissing { item: better(item), field },
-        Cause::ItemUnreadable { item, detail } => Cause::ItemUnreadable { item: better(item), detail },
-        cause => cause,
+        Err(cause) => Observation::Unknown(cause.about(&item.identity.id, &item.name)),
     }
 }
