@@ -33,12 +33,8 @@ pub fn run(global: &Global, options: &ExecArguments, hardened: Hardened) -> Exit
         Err(Failed::Before(error)) => (error.in_one_line(), NOT_STARTED),
         Err(Failed::Launch(error)) => (Error::from(&error).in_one_line(), error.exit_code()),
     };
-    // What is not found is named by the line itself.
-    let program = match code {
-        NOT_STARTED => Untrusted::new(program.to_string_lossy()).printable() + " ",
-        _ => String::new(),
-    };
-    say(&format!("reconcile: {program}not started: {line}"));
+    let program = Untrusted::new(program.to_string_lossy());
+    say(&format!("reconcile: {} not started: {line}", program.printable()));
     ExitCode::from(code)
 }
 

@@ -2,7 +2,6 @@
 
 use crate::observation::Cause;
 use crate::secret::SecretName;
-use crate::text::Untrusted;
 
 /// Why nothing was launched.
 #[derive(Debug, thiserror::Error)]
@@ -54,11 +53,11 @@ pub enum LaunchError {
         error: std::io::Error,
     },
     /// There is no such program.
-    #[error("{program}: {what}", program = .0.printable(), what = .1)]
-    NotFound(Untrusted, String),
+    #[error("{0}")]
+    NotFound(String),
     /// It is there and cannot be run.
-    #[error("{program}: {what}", program = .0.printable(), what = .1)]
-    NotRunnable(Untrusted, String),
+    #[error("{0}")]
+    NotRunnable(String),
 }
 
 /// What concerns the whole vault is not about one secret.

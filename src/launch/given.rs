@@ -85,7 +85,7 @@ pub fn given<'m>(
                 .iter_mut()
                 .find_map(|(secret, variable)| (*secret == name).then_some((secret, variable)))
                 .ok_or_else(|| LaunchError::AsFile(format!("secret.{name} is not among those that are given")))?,
-            (None, 1) => chosen.iter_mut().next().map(|(secret, variable)| (secret, variable)).ok_or_else(several)?,
+            (None, 1) => chosen.iter_mut().next().ok_or_else(several)?,
             (None, _) => return Err(several()),
         };
         *variable = Some(file.variable.clone());
@@ -199,7 +199,7 @@ secrets:
         );
         assert!(shown(Request::Names(&names("second token")), "x", &["KEY"]).is_err());
         assert!(shown(Request::Names(&names("token")), "x", &["second=KEY"]).is_err());
-        for bad in ["", "A B", "1", "token=", "../x=A", "a=b=c"] {
+        for bad in ["", "A B", "1", "token=", "../x=A", "a=b="] {
             assert!(bad.parse::<AsFile>().is_err(), "{bad}");
         }
     }

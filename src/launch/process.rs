@@ -13,15 +13,14 @@ use std::process::Command;
 
 use crate::launch::{Form, Given, LaunchError};
 use crate::secret::SecretValue;
-use crate::text::Untrusted;
 
 /// Whether there is such a program, so that nobody is asked for a password for nothing.
 ///
 /// # Errors
 /// When it is not found, or cannot be run.
 pub fn check_program(program: &OsStr) -> Result<(), LaunchError> {
-    let not_found = |what: &str| Err(LaunchError::NotFound(shown(program), what.to_owned()));
-    let not_runnable = |what: &str| Err(LaunchError::NotRunnable(shown(program), what.to_owned()));
+    let not_found = |what: &str| Err(LaunchError::NotFound(what.to_owned()));
+    let not_runnable = |what: &str| Err(LaunchError::NotRunnable(what.to_owned()));
     let look = |path: &Path| match std::fs::metadata(path) {
         Err(_) => Seen::Nothing,
         Ok(found) if found.is_file() && found.permissions().mode() & 0o111 != 0 => Seen::Program,
@@ -96,13 +95,9 @@ pub fn become_program(
     let error = command.exec();
     let what = error.to_string();
     Err(match error.kind() {
-        ErrorKind::NotFound => LaunchError::NotFound(shown(program), what),
-        _ => LaunchError::NotRunnable(shown(program), what),
+        ErrorKind::NotFound => LaunchError::NotFound(what),
+        _ => LaunchError::NotRunnable(what),
     })
-}
-
-fn shown(program: &OsStr) -> Untrusted {
-    Untrusted::new(program.to_string_lossy())
 }
 
 /// A file in memory that has no name: only processes that hold it, and those that may look into them, can read it.

@@ -2,18 +2,27 @@
 //! run, load or trust something else.
 
 /// Builtins and words of bash, zsh and fish: a function of such a name would take it away from every script.
-const OF_SHELLS: &str = "_ abbr alias always and argparse autoload begin bg bind bindkey block break breakpoint builtin caller \
-    case cd chdir command compadd comparguments compgen complete compopt compset contains continue coproc \
-    count declare dirs disable disown do done echo elif else emit emulate enable end esac eval exec exit \
-    export false fc fg fi fish float for foreach function functions getln getopts hash help history if in \
-    integer jobs kill let limit local log logout mapfile math nocorrect noglob not or path popd print printf \
-    private pushd pushln pwd r random read readarray readonly rehash repeat return sched select set \
-    set_color setopt shift shopt source status string suspend switch test then time times trap true type \
-    typeset ulimit umask unalias unfunction unhash unlimit unset unsetopt until vared wait whence where \
-    which while zcompile zformat zle zmodload zparseopts zregexparse zsocket zstyle ztcp ztie zuntie";
+const OF_SHELLS: &str = "_ abbr alias always and argparse autoload begin bg bind bindkey block break breakpoint builtin bye \
+    caller case cd chdir command commandline compadd comparguments compcall compctl compdescribe \
+    compfiles compgen compgroups complete compopt compquote compset comptags comptry compvalues contains \
+    continue coproc count declare dirs disable disown do done echo echotc echoti elif else emit emulate \
+    enable end esac eval exec exit export false fc fg fi fish float for foreach function functions getln \
+    getopts hash help history if in integer jobs kill let limit local log logout mapfile math nocorrect \
+    noglob not or path popd print printf private pushd pushln pwd r random read readarray readonly \
+    realpath rehash repeat return sched select set set_color setopt shift shopt source status string \
+    suspend switch test then time times trap true ttyctl type typeset ulimit umask unalias unfunction \
+    unhash unlimit unset unsetopt until vared wait whence where which while zcompile zformat zle \
+    zmodload zparseopts zregexparse zsocket zstyle ztcp ztie zuntie";
 
 /// What secrets come through, or what would pass them on to everything.
 const OF_DELIVERY: &str = "bash bw dash doas env fish ksh nu rbw rbw-agent reconcile sh ssh sudo su zsh";
+
+/// Functions that shells call by themselves, at a prompt or when a command is not found.
+const CALLED_BY_SHELLS: &str = "chpwd command_not_found_handle command_not_found_handler periodic precmd preexec zshaddhistory \
+    zshexit zsh_directory_name";
+
+/// The same, and what completions and our own functions are called.
+const CALLED_BY_SHELLS_PREFIXES: &str = "TRAP __ fish_";
 
 /// Variables that make a program run, load or trust something else, and those that shells set themselves.
 const DANGEROUS: &str = "ALL_PROXY BASH BASHOPTS BASHPID BASH_ENV BROWSER CDPATH CLASSPATH COLUMNS CURL_CA_BUNDLE \
@@ -34,7 +43,11 @@ const DANGEROUS_PREFIXES: &str =
 
 /// Whether a command of this name cannot be given a secret.
 pub(super) fn is_reserved_command(name: &str) -> bool {
-    OF_SHELLS.split_whitespace().chain(OF_DELIVERY.split_whitespace()).any(|word| word == name)
+    [OF_SHELLS, OF_DELIVERY, CALLED_BY_SHELLS]
+        .iter()
+        .flat_map(|words| words.split_whitespace())
+        .any(|word| word == name)
+        || CALLED_BY_SHELLS_PREFIXES.split_whitespace().any(|prefix| name.starts_with(prefix))
 }
 
 /// Whether a variable of this name cannot carry a secret.
@@ -63,7 +76,9 @@ mod tests {
         for name in "PATH LD_PRELOAD DYLD_INSERT_LIBRARIES BASH_ENV NODE_OPTIONS IFS".split_whitespace() {
             assert!(is_dangerous_variable(name), "{name}");
         }
-        for name in "cd eval set zsh rbw abbr vared print".split_whitespace() {
+        for name in
+            "cd eval set zsh rbw abbr vared print precmd TRAPINT fish_prompt __reconcile_forget".split_whitespace()
+        {
             assert!(is_reserved_command(name), "{name}");
         }
     }
