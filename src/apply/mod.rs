@@ -18,6 +18,7 @@ use std::time::{Duration, Instant};
 use crate::actual::{Actual, FileState};
 use crate::address::{FileName, HostName};
 use crate::desired::Desired;
+use crate::manifest::{Access, Switch};
 use crate::observation::Cause;
 use crate::observe::Site;
 use crate::plan::{Plan, Step};
@@ -176,13 +177,15 @@ async fn switch(
     if let Some(sops) = sops_of(apply, host, progress) {
         verify::seen_by_host(apply, host, sops).await?;
     }
-    if apply.terminal {
+    let target = declared(apply, host)?;
+    let silent = target.access == Access::Local && matches!(target.switch, Some(Switch::Activate { .. }));
+    if apply.terminal && !silent {
         events(Event::TookTerminal { step: number });
     }
     let mut line = |line: Untrusted| events(Event::Output { step: number, line });
     let output = if apply.terminal { switch::Output::Inherit } else { switch::Output::Lines(&mut line) };
     let Site { manifest, surroundings, dataset } = apply.site;
-    let switching = Switching { name: host, host: declared(apply, host)?, manifest, surroundings, dataset };
+    let switching = Switching { name: host, host: target, manifest, surroundings, dataset };
     switching.run(output).await?;
     Ok(StepResult::Switched)
 }

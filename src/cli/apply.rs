@@ -24,7 +24,7 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArgument
         return Err(Error::new("--json cannot ask", "add --auto-approve, or give a saved plan"));
     }
     let project = Project::open(global)?;
-    warn(&project);
+    warn(&project, terminal);
     let session = Session::open(&project, terminal, Keep::Yes)?;
     let lock = session.lock("apply", global)?;
     let saved = arguments.plan.as_deref().map(SavedPlan::read).transpose()?;

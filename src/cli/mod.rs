@@ -60,7 +60,7 @@ fn run(arguments: Arguments, terminal: &Terminal, hardened: Hardened) -> Result<
         Command::Apply(options) => on_runtime(apply::run(&global, terminal, &options)),
         Command::Doctor => on_runtime(doctor::run(&global, terminal)),
         Command::Adopt(options) => on_runtime(adopt::run(&global, terminal, &options)),
-        Command::Validate(options) => validate::run(&global, &options),
+        Command::Validate(options) => validate::run(&global, terminal, &options),
         Command::List(options) => list::run(&global, &options),
         Command::Show(options) => show::run(&global, &options),
         Command::Exec(options) => Ok(exec::run(&global, &options, hardened)),
@@ -94,18 +94,13 @@ fn on_runtime<T>(command: impl Future<Output = Result<T, Error>>) -> Result<T, E
 fn report(error: &Error, terminal: &Terminal) {
     match error {
         Error::Said => {}
-        Error::Other { what, next } => {
-            say(&format!("error: {what}"));
-            if let Some(next) = next {
-                say(&format!("  → {next}"));
-            }
-        }
+        Error::Other { what, next } => terminal.error(what, next.as_deref()),
         Error::Manifest(error) => {
-            let theme = match terminal.style.colour {
+            let theme = match terminal.complaints.colour {
                 true => miette::GraphicalTheme::unicode(),
                 false => miette::GraphicalTheme::unicode_nocolor(),
             };
-            let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(terminal.style.width);
+            let handler = miette::GraphicalReportHandler::new_themed(theme).with_width(terminal.style.width.min(100));
             let mut text = String::new();
             match handler.render_report(&mut text, error.as_ref()) {
                 Ok(()) => say(text.trim_end()),

@@ -17,7 +17,7 @@ use crate::text::Untrusted;
 
 pub async fn run(global: &Global, terminal: &Terminal, arguments: &PlanArguments) -> Result<ExitCode, Error> {
     let project = Project::open(global)?;
-    warn(&project);
+    warn(&project, terminal);
     let keep = if arguments.out.is_some() { Keep::Yes } else { Keep::No };
     let session = Session::open(&project, terminal, keep)?;
     let wishes = arguments.options.wishes();

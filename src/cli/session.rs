@@ -25,6 +25,7 @@ pub struct Session<'a> {
     pub key: FingerprintKey,
     /// Where values are read.
     pub vault: Result<Vault, Cause>,
+    terminal: &'a Terminal,
 }
 
 /// A plan with what it was made from.
@@ -51,7 +52,7 @@ impl<'a> Session<'a> {
     ///
     /// # Errors
     /// When the state cannot be read.
-    pub fn open(project: &'a Project, terminal: &Terminal, keep: Keep) -> Result<Self, Error> {
+    pub fn open(project: &'a Project, terminal: &'a Terminal, keep: Keep) -> Result<Self, Error> {
         let manifest = project.manifest();
         if manifest.fingerprint_key.is_some() {
             return Err(Error::new(
@@ -66,7 +67,7 @@ impl<'a> Session<'a> {
             (None, Keep::No) => throwaway_key()?,
         };
         let vault = Vault::open(&manifest.vault, &project.surroundings, terminal.interactive, Some(&key));
-        Ok(Self { project, state, key, vault })
+        Ok(Self { project, state, key, vault, terminal })
     }
 
     /// The receipt of the last apply, or an empty one of a new lineage.
@@ -97,7 +98,8 @@ impl<'a> Session<'a> {
         let began = Instant::now();
         let receipt = self.receipt()?;
         let site = self.project.site();
-        let observed = observe::everything(site, &self.vault, &self.key, receipt, wishes, refresh).await;
+        let looking = observe::everything(site, &self.vault, &self.key, receipt, wishes, refresh);
+        let observed = self.with_patience(looking).await;
         let plan = plan(Inputs {
             manifest: site.manifest,
             desired: &observed.desired,
@@ -106,9 +108,22 @@ impl<'a> Session<'a> {
             wishes,
         });
         if let Some(cause) = &observed.stale {
-            say(&format!("warning: the vault was not synced: {cause}"));
+            self.terminal.warning(&format!("the vault was not synced: {cause}"));
         }
         Ok(Planned { observed, plan, took: began.elapsed() })
+    }
+
+    /// Says what is waited for, once it takes longer than is noticed. A line that stays: a pinentry may draw below it.
+    async fn with_patience(&self, looking: impl Future<Output = Observed>) -> Observed {
+        let mut looking = std::pin::pin!(looking);
+        if let Ok(observed) = tokio::time::timeout(Duration::from_millis(500), &mut looking).await {
+            return observed;
+        }
+        if self.terminal.animated {
+            let hosts = self.project.manifest().hosts.len();
+            say(&format!("Looking at the vault, the dataset and {hosts} host{} …", if hosts == 1 { "" } else { "s" }));
+        }
+        looking.await
     }
 
     /// Records what was proven unchanged, so that the next plan need not read it. That it could not be is no failure:
@@ -125,12 +140,12 @@ impl<'a> Session<'a> {
 }
 
 /// Warnings of the manifest, on standard error.
-pub fn warn(project: &Project) {
+pub fn warn(project: &Project, terminal: &Terminal) {
     for warning in &project.checked.warnings {
-        say(&format!("warning: {warning}"));
+        terminal.warning(&warning.to_string());
     }
     if matches!(project.manifest().vault, manifest::Vault::Bw) {
-        say("warning: `vault: {bw: {}}` cannot be read by this version; use rbw");
+        terminal.warning("`vault: {bw: {}}` cannot be read by this version; use rbw");
     }
 }
 

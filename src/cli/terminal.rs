@@ -6,7 +6,7 @@ use std::os::fd::AsFd;
 
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
-use crate::render::Style;
+use crate::render::{self, Style};
 
 /// What standard output and input are.
 #[derive(Debug, Clone)]
@@ -17,6 +17,8 @@ pub struct Terminal {
     pub interactive: bool,
     /// Whether progress can be redrawn on standard error.
     pub animated: bool,
+    /// How text is laid out on standard error.
+    pub complaints: Style,
 }
 
 impl Terminal {
@@ -26,14 +28,30 @@ impl Terminal {
         let out = std::io::stdout().is_terminal();
         let set = |name: &str| std::env::var_os(name).is_some_and(|value| !value.is_empty());
         let dumb = std::env::var_os("TERM").is_some_and(|term| term == "dumb");
-        let colour = out && !global.no_color && !set("NO_COLOR") && !dumb;
+        let err = std::io::stderr().is_terminal();
+        let colourful = !global.no_color && !set("NO_COLOR") && !dumb;
         let width = rustix::termios::tcgetwinsize(std::io::stdout()).map(|size| usize::from(size.ws_col));
-        let width = width.ok().filter(|width| out && *width >= 40).unwrap_or(100);
+        let width = width.ok().filter(|width| out && *width >= 40).unwrap_or(160);
+        let style = Style { colour: out && colourful, width, verbose: global.verbose > 0 };
         Self {
-            style: Style { colour, width, verbose: global.verbose > 0 },
-            interactive: std::io::stdin().is_terminal() && std::io::stderr().is_terminal() && !global.no_input,
-            animated: std::io::stderr().is_terminal() && !dumb,
+            style,
+            interactive: std::io::stdin().is_terminal() && err && !global.no_input,
+            animated: err && !dumb,
+            complaints: Style { colour: err && colourful, ..style },
         }
+    }
+
+    /// A line on standard error that says what went wrong, with what to do about it below.
+    pub fn error(&self, what: &str, next: Option<&str>) {
+        say(&format!("{} {what}", render::error_label(self.complaints)));
+        if let Some(next) = next {
+            say(&format!("  → {next}"));
+        }
+    }
+
+    /// A line on standard error about something that is taken, and probably not meant.
+    pub fn warning(&self, what: &str) {
+        say(&format!("{} {what}", render::warning_label(self.complaints)));
     }
 
     /// Asks, and takes only `yes`.
@@ -50,6 +68,7 @@ impl Terminal {
         shown.map_err(Error::plain)?;
         let mut answer = String::new();
         std::io::stdin().read_line(&mut answer).map_err(Error::plain)?;
+        say("");
         Ok(answer.trim() == "yes")
     }
 }

@@ -5,10 +5,10 @@ use std::process::ExitCode;
 use crate::cli::arguments::{Format, Global, ValidateArguments};
 use crate::cli::error::Error;
 use crate::cli::project;
-use crate::cli::terminal::{print, say};
+use crate::cli::terminal::{Terminal, print};
 use crate::manifest::{self, Finding, Severity};
 
-pub fn run(global: &Global, arguments: &ValidateArguments) -> Result<ExitCode, Error> {
+pub fn run(global: &Global, terminal: &Terminal, arguments: &ValidateArguments) -> Result<ExitCode, Error> {
     let (path, text) = project::text(global)?;
     let name = path.display().to_string();
     let result = manifest::parse(&name, &text);
@@ -35,7 +35,7 @@ pub fn run(global: &Global, arguments: &ValidateArguments) -> Result<ExitCode, E
         Format::Text => match result {
             Ok(checked) => {
                 for warning in &checked.warnings {
-                    say(&format!("warning: {warning}"));
+                    terminal.warning(&warning.to_string());
                 }
                 let boot = checked.manifest.secrets.values().filter(|secret| secret.boot.is_some()).count();
                 let runtime = checked.manifest.secrets.values().filter(|secret| secret.runtime.is_some()).count();

@@ -82,7 +82,8 @@ fn one(
         plan.notes.insert(Note::SwitchWithheld { host: name.clone() });
         return false;
     }
-    let details = Details::Host { switch: described(switch) };
+    let everything = !matches!(switch, Switch::Activate { .. });
+    let details = Details::Host { switch: described(switch), everything };
     plan.changes.push(Change { address, action: Action::Switch, reasons, details });
     true
 }

@@ -202,6 +202,8 @@ pub enum Details {
     Host {
         /// The switch in a few words, such as `bash docs/vm.sh switch`.
         switch: String,
+        /// Whether it deploys whatever else is pending in the host's configuration.
+        everything: bool,
     },
 }
 

@@ -48,3 +48,15 @@ impl Style {
         format!("{style}{text}{style:#}")
     }
 }
+
+/// `error:`, as it begins a line.
+#[must_use]
+pub fn error_label(style: Style) -> String {
+    style.paint(Tone::Destroy, "error:")
+}
+
+/// `warning:`, as it begins a line.
+#[must_use]
+pub fn warning_label(style: Style) -> String {
+    style.paint(Tone::Update, "warning:")
+}

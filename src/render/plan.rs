@@ -128,35 +128,84 @@ fn legend(out: &mut String, plan: &Plan, style: Style) {
 
 fn changes(out: &mut String, plan: &Plan, style: Style) {
     let rows: Vec<[String; 4]> = plan.changes.iter().map(columns).collect();
-    let wide = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let table: Vec<&[String; 4]> = plan
+        .changes
+        .iter()
+        .zip(&rows)
+        .filter(|(change, _)| change.action != Action::Switch)
+        .map(|(_, row)| row)
+        .collect();
+    let wide = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [wide(0), wide(1), wide(2)];
-    let mut shown = 0;
-    for (change, row) in plan.changes.iter().zip(&rows) {
-        shown += 1;
-        if shown > SHOWN && !style.verbose && !matches!(change.action, Action::Destroy | Action::Switch) {
+    let fits = widths.iter().sum::<usize>() + wide(3) + 13 <= style.width;
+    let mut hidden = 0;
+    let mut kind = None;
+    for (number, (change, row)) in plan.changes.iter().zip(&rows).enumerate() {
+        if number >= SHOWN && !style.verbose && !matches!(change.action, Action::Destroy | Action::Switch) {
+            hidden += 1;
             continue;
         }
+        if hidden > 0 && change.action == Action::Switch {
+            more(out, &mut hidden);
+        }
+        let this = Some(kind_of(&change.address));
+        if kind.is_some() && kind != this {
+            out.push('\n');
+        }
+        kind = this;
         let why: Vec<String> = change.reasons.iter().map(words::reason).collect();
         let does = words::action(change.action, &change.details);
         let heading = format!("# {} {does}: {}", change.address, why.join("; "));
         let _ = writeln!(out, "  {}", style.paint(Tone::Bold, &heading));
         let (symbol, tone) = symbol(change.action);
-        let cells: Vec<String> = row[..3].iter().zip(widths).map(|(cell, width)| format!("{cell:<width$}")).collect();
-        let line = format!("{}   {}", cells.join("   "), row[3]);
-        let _ = writeln!(out, "  {} {}", style.paint(tone, symbol), line.trim_end());
-        if let Details::Secret { units, .. } = &change.details
-            && !units.is_empty()
-        {
-            let _ = writeln!(out, "      restarts or reloads {}", units.join(", "));
+        let _ = writeln!(out, "  {} {}", style.paint(tone, symbol), laid_out(row, widths, fits));
+        for line in below(&change.details) {
+            let _ = writeln!(out, "      {line}");
         }
     }
-    let cut =
-        plan.changes.iter().skip(SHOWN).filter(|change| !matches!(change.action, Action::Destroy | Action::Switch));
-    let cut = if style.verbose { 0 } else { cut.count() };
-    if cut > 0 {
-        let _ = writeln!(out, "    … {cut} more (-v shows them all)");
-    }
+    more(out, &mut hidden);
     out.push('\n');
+}
+
+/// What is not shown, in one line.
+fn more(out: &mut String, hidden: &mut usize) {
+    if *hidden > 0 {
+        let _ = writeln!(out, "    … {hidden} more (-v shows them all)");
+        *hidden = 0;
+    }
+}
+
+/// Changes of one kind stand together.
+fn kind_of(address: &Address) -> u8 {
+    match address {
+        Address::File(_) => 0,
+        Address::Secret(_) | Address::Key(..) => 1,
+        Address::Host(_) => 2,
+    }
+}
+
+/// A row in its columns, or in two lines where they do not fit.
+fn laid_out(row: &[String; 4], widths: [usize; 3], fits: bool) -> String {
+    let [name, from, to, how] = row;
+    let [first, second, third] = widths;
+    let text = if fits || to.is_empty() {
+        let third = if to.is_empty() { 0 } else { third };
+        let cells = [(name, first), (from, second), (to, third)].into_iter().filter(|(_, width)| *width > 0);
+        let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
+        format!("{}   {how}", cells.join("   "))
+    } else {
+        format!("{}\n      {to}   {how}", format!("{name:<first$}   {from}").trim_end())
+    };
+    text.trim_end().to_owned()
+}
+
+/// What else is to be known of a change.
+fn below(details: &Details) -> Vec<String> {
+    match details {
+        Details::Secret { units, .. } if !units.is_empty() => vec![format!("restarts or reloads {}", units.join(", "))],
+        Details::Host { everything: true, .. } => vec!["deploys everything pending in its configuration".to_owned()],
+        _ => Vec::new(),
+    }
 }
 
 /// What is changed, where it comes from, where it goes, and how it is there.
@@ -186,16 +235,14 @@ fn columns(change: &Change) -> [String; 4] {
         Details::Public { source, content } => {
             let content =
                 content.as_ref().map_or_else(|| "(known after apply)".to_owned(), |text| cut(&text.printable()));
-            [name, content, format!("({source})"), String::new()]
+            [name, content, String::new(), format!("({source})")]
         }
         Details::Sops { hosts } => {
             let hosts: Vec<&str> = hosts.iter().map(crate::address::HostName::as_str).collect();
             [name, String::new(), format!("for {}", hosts.join(", ")), String::new()]
         }
         Details::Index => [name, String::new(), "(what Nix reads)".to_owned(), String::new()],
-        Details::Host { switch } => {
-            [name, String::new(), switch.clone(), "deploys everything pending in its configuration".to_owned()]
-        }
+        Details::Host { switch, .. } => [name, switch.clone(), String::new(), String::new()],
     }
 }
 
@@ -286,6 +333,24 @@ fn summary(out: &mut String, plan: &Plan, took: Duration, style: Style) {
     let _ = writeln!(out, "{}", style.paint(Tone::Bold, &text));
     let steps: Vec<String> = plan.steps.iter().map(step_text).collect();
     if !steps.is_empty() {
-        let _ = writeln!(out, "Steps: {}", steps.join(" · "));
+        let _ = writeln!(out, "{}", wrapped("Steps: ", &steps, style.width));
     }
+}
+
+/// `parts` after `label`, in as many lines as they need.
+fn wrapped(label: &str, parts: &[String], width: usize) -> String {
+    let (mut out, mut column) = (label.to_owned(), label.len());
+    for (number, part) in parts.iter().enumerate() {
+        let long = part.chars().count() + 3;
+        if number > 0 && column + long > width {
+            out.push_str(" ·\n");
+            out.push_str(&" ".repeat(label.len()));
+            column = label.len();
+        } else if number > 0 {
+            out.push_str(" · ");
+        }
+        out.push_str(part);
+        column += long;
+    }
+    out
 }
