@@ -55,6 +55,17 @@ component! {
     /// A file directly in the dataset directory, such as `secrets.yaml`.
     FileName
 }
+impl FileName {
+    /// What the index is called; nothing else in the dataset may be.
+    pub const INDEX: &str = "reconcile.json";
+
+    /// The name of the index: what Nix reads of the manifest.
+    #[must_use]
+    pub fn index() -> Self {
+        Self(Self::INDEX.to_owned())
+    }
+}
+
 component! {
     /// A host as the manifest calls it.
     HostName

@@ -10,9 +10,6 @@ use crate::digest::Digest;
 use crate::manifest::{BootDelivery, Manifest};
 use crate::secret::SecretName;
 
-/// The name of the index in the dataset.
-pub const FILE: &str = "reconcile.json";
-
 /// What the index says, version 1.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 #[serde(rename_all = "camelCase")]

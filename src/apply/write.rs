@@ -6,7 +6,7 @@ use crate::actual::FileState;
 use crate::address::FileName;
 use crate::desired::Source;
 use crate::digest::Digest;
-use crate::index::{self, Index};
+use crate::index::Index;
 use crate::observation::Observation;
 use crate::plan::EncryptTo;
 use crate::receipt::{KeyRecord, Written};
@@ -88,7 +88,7 @@ pub(super) fn index(
     let mut files = files.clone();
     files.extend(progress.encrypted.iter().map(|(file, sops)| (file.clone(), sops.digest)));
     let bytes = Index::of(apply.site.manifest, files).to_bytes();
-    let file: FileName = index::FILE.parse()?;
+    let file = FileName::index();
     let written = Written { digest: Digest::of(&bytes), at: now(), recipients: BTreeSet::new(), keys: Vec::new() };
     put(apply, &file, &bytes, expects, written, progress)
 }

@@ -7,9 +7,10 @@ use crate::cli::arguments::ActivateArguments;
 use crate::cli::error::Error;
 use crate::cli::terminal::say;
 use crate::digest::Digest;
-use crate::index::{self, Index};
+use crate::address::FileName;
+use crate::index::Index;
 use crate::sops::Identities;
-use crate::state::{Dataset, PUBLIC_FILE_LIMIT, SOPS_FILE_LIMIT};
+use crate::state::{Dataset, SOPS_FILE_LIMIT};
 
 /// Runs it.
 ///
@@ -21,15 +22,15 @@ pub fn run(arguments: &ActivateArguments) -> Result<ExitCode, Error> {
         Error::new(format!("{}: there is no {name}", dataset.display()), "reconcile apply, where the manifest is")
     };
     let directory = Dataset::open(dataset)?.ok_or_else(|| missing("such directory"))?;
-    let file = index::FILE.parse().map_err(Error::plain)?;
-    let index = directory.read(&file, PUBLIC_FILE_LIMIT.max(SOPS_FILE_LIMIT))?.ok_or_else(|| missing(index::FILE))?;
+    let file = FileName::index();
+    let index = directory.read(&file, SOPS_FILE_LIMIT)?.ok_or_else(|| missing(file.as_str()))?;
     let index: Index =
-        serde_json::from_slice(&index).map_err(|error| Error::plain(format!("{}: {error}", index::FILE)))?;
+        serde_json::from_slice(&index).map_err(|error| Error::plain(format!("{file}: {error}")))?;
     let secrets = ToInstall::of_index(&index, host).map_err(Error::plain)?;
     let Some(name) = index.hosts.get(host) else { return Err(missing(host.as_str())) };
     let sops = directory.read(name, SOPS_FILE_LIMIT)?.ok_or_else(|| missing(name.as_str()))?;
     if index.files.get(name) != Some(&Digest::of(&sops)) {
-        let what = format!("{name} and {} are not of one apply", index::FILE);
+        let what = format!("{name} and {file} are not of one apply");
         return Err(Error::new(what, "wait for the shared folder, or: reconcile apply"));
     }
     let failed = |error: &dyn std::fmt::Display| Error::plain(format!("{}: {error}", age_key_file.display()));

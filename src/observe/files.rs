@@ -8,7 +8,7 @@ use crate::actual::{FileState, IndexState};
 use crate::address::FileName;
 use crate::desired::Source;
 use crate::digest::Digest;
-use crate::index::{self, Index};
+use crate::index::Index;
 use crate::manifest::{DatasetFile, Manifest, Surroundings};
 use crate::observation::{Cause, Observation};
 use crate::sops::SopsFile;
@@ -45,10 +45,8 @@ pub fn look(manifest: &Manifest, surroundings: &Surroundings, dataset: &Path) ->
     for file in manifest.sops_files().into_keys() {
         files.insert(file.clone(), map(read(file, SOPS_FILE_LIMIT), |bytes| bytes.map_or(FileState::Absent, sops)));
     }
-    let index = match index::FILE.parse() {
-        Ok(file) => map(read(&file, SOPS_FILE_LIMIT), |bytes| bytes.map_or(IndexState::Absent, index_state)),
-        Err(_) => Observation::Unknown(Cause::NotLookedAt),
-    };
+    let index = read(&FileName::index(), SOPS_FILE_LIMIT);
+    let index = map(index, |bytes| bytes.map_or(IndexState::Absent, index_state));
     let sources = manifest.dataset.files.iter();
     let sources =
         sources.filter_map(|(file, declared)| Some((file.clone(), source(declared, surroundings)?))).collect();

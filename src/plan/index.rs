@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::actual::IndexState;
 use crate::address::{Address, FileName};
 use crate::digest::Digest;
-use crate::index::{self, Index};
+use crate::index::Index;
 use crate::observation::Observation;
 use crate::plan::files::{FileVerdict, secret_details};
 use crate::plan::{Action, Blocked, Blocker, Change, Details, Inputs, Plan, Reason};
@@ -61,9 +61,7 @@ pub(super) fn decide(inputs: Inputs<'_>, files: &BTreeMap<FileName, FileVerdict>
 }
 
 fn address() -> Address {
-    // The constant is a file name: a test holds it to that.
-    #[allow(clippy::unwrap_used, reason = "checked by a test")]
-    Address::File(index::FILE.parse().unwrap())
+    Address::File(FileName::index())
 }
 
 /// The files that stay as they are; those outside of the scope keep what the index says of them.

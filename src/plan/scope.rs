@@ -73,7 +73,7 @@ impl Scope {
         for file in inputs.receipt.files.keys() {
             let declared = inputs.manifest.dataset.files.contains_key(file)
                 || inputs.manifest.hosts.values().any(|host| host.sops_file == *file)
-                || file.as_str() == crate::index::FILE;
+                || file.as_str() == FileName::INDEX;
             if !declared {
                 plan.notes.insert(Note::FileForgotten { file: file.clone() });
             }

@@ -22,7 +22,7 @@ pub(super) fn check(check: &mut Checker<'_>, source: DatasetSource) -> Dataset {
     for (name, file) in source.files.unwrap_or_default() {
         let at = ["dataset", "files", name.as_str()];
         let Some(file_name) = check.name::<FileName>(At::Key, &at, &name) else { continue };
-        if name == crate::index::FILE {
+        if name == crate::address::FileName::INDEX {
             let message = format!("{name} is the index that reconcile writes itself");
             check.error(At::Key, &at, "file", message, "use another name");
         }

@@ -68,7 +68,7 @@ fn one(check: &mut Checker<'_>, at: &[&str], name: &str, source: HostSource, fil
 
 fn sops_file_of(check: &mut Checker<'_>, at: &[&str], text: &str, files: &Files) -> Option<FileName> {
     let file: FileName = check.name(At::Value, at, text)?;
-    if files.contains_key(&file) || text == crate::index::FILE {
+    if files.contains_key(&file) || text == crate::address::FileName::INDEX {
         let message = format!("{file} is another file of the dataset");
         check.error(At::Value, at, "file", message, "give the sops file a name of its own");
     }
