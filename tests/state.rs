@@ -253,7 +253,8 @@ fn hardened() -> Outcome {
     use rustix::process::{Resource, getrlimit};
     reconcile::tools::harden::this_process();
     let limit = getrlimit(Resource::Core);
-    same("limit", (limit.current, limit.maximum), (Some(0), Some(0)))?;
+    // The hard limit stays: a program that this process becomes gets the old one back.
+    same("limit", limit.current, Some(0))?;
     #[cfg(target_os = "linux")]
     {
         let dumpable = rustix::process::dumpable_behavior()?;

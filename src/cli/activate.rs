@@ -2,12 +2,12 @@
 
 use std::process::ExitCode;
 
+use crate::address::FileName;
 use crate::apply::activate::{ToInstall, activate};
 use crate::cli::arguments::ActivateArguments;
 use crate::cli::error::Error;
 use crate::cli::terminal::say;
 use crate::digest::Digest;
-use crate::address::FileName;
 use crate::index::Index;
 use crate::sops::Identities;
 use crate::state::{Dataset, SOPS_FILE_LIMIT};
@@ -24,8 +24,7 @@ pub fn run(arguments: &ActivateArguments) -> Result<ExitCode, Error> {
     let directory = Dataset::open(dataset)?.ok_or_else(|| missing("such directory"))?;
     let file = FileName::index();
     let index = directory.read(&file, SOPS_FILE_LIMIT)?.ok_or_else(|| missing(file.as_str()))?;
-    let index: Index =
-        serde_json::from_slice(&index).map_err(|error| Error::plain(format!("{file}: {error}")))?;
+    let index: Index = serde_json::from_slice(&index).map_err(|error| Error::plain(format!("{file}: {error}")))?;
     let secrets = ToInstall::of_index(&index, host).map_err(Error::plain)?;
     let Some(name) = index.hosts.get(host) else { return Err(missing(host.as_str())) };
     let sops = directory.read(name, SOPS_FILE_LIMIT)?.ok_or_else(|| missing(name.as_str()))?;

@@ -74,11 +74,11 @@ impl Trusted {
     pub fn open(global: &Global) -> Result<Self, Error> {
         let path = match &global.manifest {
             Some(path) if path.is_absolute() => path.clone(),
-            Some(path) if !path.as_os_str().is_empty() => {
+            Some(path) => {
                 let what = format!("{} is a relative path: at run time it could be anybody's", path.display());
                 return Err(Error::new(what, "give --manifest or RECONCILE_MANIFEST an absolute path"));
             }
-            _ => own_manifest()?,
+            None => own_manifest()?,
         };
         let whole = fs::canonicalize(&path).map_err(|error| {
             let what = format!("{}: {error}", path.display());

@@ -2,5 +2,6 @@
 
 pub mod bitwarden;
 pub mod host;
+pub mod launch;
 pub mod peers;
 pub mod program;
