@@ -2,6 +2,5 @@
 
 pub mod bitwarden;
 pub mod host;
-pub mod launch;
 pub mod peers;
 pub mod program;
