@@ -191,7 +191,23 @@ impl Directory {
         waiting: &mut dyn FnMut(&Holder),
     ) -> Result<Lock, StateError> {
         Held::open_or_create(&self.path, 0o700)?;
-        Lock::take(&self.path.join("lock"), dataset, operation, timeout, waiting)
+        let lock = Lock::take(&self.path.join("lock"), dataset, operation, timeout, waiting)?;
+        self.remove_leftovers(dataset);
+        Ok(lock)
+    }
+
+    /// What a run that was killed left behind, wherever runs under this lock write. The fingerprint key is made before
+    /// there is a lock, perhaps right now.
+    fn remove_leftovers(&self, dataset: &Path) {
+        for directory in [&self.path, &self.path.join("replaced"), dataset] {
+            if let Ok(Some(held)) = Held::open(directory) {
+                held.remove_all_leftovers(KEY_FILE);
+            }
+        }
+        // It may be anywhere, beside the receipts of others.
+        if let Ok(Some(held)) = Held::open(&self.receipt.0) {
+            held.remove_leftovers(&self.receipt.1);
+        }
     }
 
     /// Keeps a ciphertext that is about to be replaced; the last three of each file stay.

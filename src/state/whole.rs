@@ -6,7 +6,7 @@ use std::io::{Read, Write};
 use std::os::fd::{AsFd, BorrowedFd};
 use std::path::{Path, PathBuf};
 
-use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags};
+use rustix::fs::{AtFlags, CWD, FileType, Mode, OFlags, RenameFlags};
 use rustix::io::Errno;
 
 /// Why a file could not be read or replaced. Nothing was changed.
@@ -144,15 +144,27 @@ impl Held {
         self.remove_leftovers(name);
         let temporary = temporary_name(name, &path)?;
         let written = self.write_temporary(&temporary, bytes, mode, &path);
-        // A link, unlike a rename, never replaces what is there.
-        let linked =
-            written.map(|()| rustix::fs::linkat(self.fd(), temporary.as_str(), self.fd(), name, AtFlags::empty()));
-        let _ = rustix::fs::unlinkat(self.fd(), temporary.as_str(), AtFlags::empty());
+        let placed = written.map(|()| self.place_new(&temporary, name));
+        if !matches!(placed, Ok(Ok(()))) {
+            let _ = rustix::fs::unlinkat(self.fd(), temporary.as_str(), AtFlags::empty());
+        }
         let _ = rustix::fs::fsync(self.fd());
-        match linked? {
+        match placed? {
             Ok(()) => Ok(true),
             Err(Errno::EXIST) => Ok(false),
             Err(error) => Err(system(&path, "making it", error)),
+        }
+    }
+
+    /// Gives a temporary file its name, and never replaces what is there.
+    fn place_new(&self, temporary: &str, name: &str) -> Result<(), Errno> {
+        match rustix::fs::renameat_with(self.fd(), temporary, self.fd(), name, RenameFlags::NOREPLACE) {
+            // Not every file system can. A link replaces nothing either; stopped here, it leaves both names.
+            Err(Errno::INVAL | Errno::NOSYS | Errno::NOTSUP) => {
+                rustix::fs::linkat(self.fd(), temporary, self.fd(), name, AtFlags::empty())?;
+                rustix::fs::unlinkat(self.fd(), temporary, AtFlags::empty())
+            }
+            placed => placed,
         }
     }
 
@@ -194,10 +206,21 @@ impl Held {
         rustix::fs::fsync(&file).map_err(|error| system(path, "syncing", error))
     }
 
-    /// What a run that was killed left behind. The lock is held, so that no other run is writing now.
-    fn remove_leftovers(&self, name: &str) {
+    /// Removes what a run that was killed left beside the file `name`. The lock is held, so that no other run is
+    /// writing now.
+    pub(super) fn remove_leftovers(&self, name: &str) {
         let prefix = format!(".{name}{MARK}");
-        for leftover in self.names().unwrap_or_default().iter().filter(|there| there.starts_with(&prefix)) {
+        self.remove_where(|there| there.starts_with(&prefix));
+    }
+
+    /// Removes what a run that was killed left beside any file but `except`. The lock is held.
+    pub(super) fn remove_all_leftovers(&self, except: &str) {
+        let except = format!(".{except}{MARK}");
+        self.remove_where(|there| there.starts_with('.') && there.contains(MARK) && !there.starts_with(&except));
+    }
+
+    fn remove_where(&self, is_left: impl Fn(&str) -> bool) {
+        for leftover in self.names().unwrap_or_default().iter().filter(|there| is_left(there)) {
             let _ = self.remove(leftover);
         }
     }
