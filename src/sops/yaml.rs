@@ -139,8 +139,12 @@ pub(super) fn type_of(text: &str) -> Type {
     if is_time(text) {
         return Type::Time;
     }
+    // Behind a leading point, an underscore stands between two digits or the whole is text.
+    if text.starts_with('.') && !is_between_digits(text, '_') {
+        return Type::Str;
+    }
     let digits = text.replace('_', "");
-    if !text.starts_with('.') && is_int(&digits) {
+    if is_int(&digits) {
         Type::Int
     } else if is_float(&digits) {
         Type::Float
@@ -149,17 +153,31 @@ pub(super) fn type_of(text: &str) -> Type {
     }
 }
 
+/// Whether every `separator` in `text` has a digit before and behind it.
+fn is_between_digits(text: &str, separator: char) -> bool {
+    let ends = |part: &str| part.ends_with(|c: char| c.is_ascii_digit());
+    let begins = |part: &str| part.starts_with(|c: char| c.is_ascii_digit());
+    text.match_indices(separator).all(|(at, found)| ends(&text[..at]) && begins(&text[at + found.len()..]))
+}
+
+/// What is too large for 64 bits is no integer to the library.
 fn is_int(digits: &str) -> bool {
     let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
     let lower = unsigned.to_ascii_lowercase();
-    for (prefix, radix) in [("0x", 16), ("0o", 8), ("0b", 2)] {
-        if let Some(rest) = lower.strip_prefix(prefix) {
-            return !rest.is_empty() && rest.chars().all(|c| c.is_digit(radix));
-        }
+    let prefixes = [("0x", 16), ("0o", 8), ("0b", 2)];
+    let prefixed = prefixes.iter().find_map(|(prefix, radix)| Some((lower.strip_prefix(prefix)?, *radix)));
+    let (number, radix) = prefixed.unwrap_or((&lower, if lower.starts_with('0') { 8 } else { 10 }));
+    if !number.chars().all(|c| c.is_digit(radix)) {
+        return false;
     }
-    !unsigned.is_empty() && unsigned.bytes().all(|b| b.is_ascii_digit())
+    match digits.as_bytes().first() {
+        Some(b'-') => i64::from_str_radix(&format!("-{number}"), radix).is_ok(),
+        Some(b'+') => i64::from_str_radix(number, radix).is_ok(),
+        _ => u64::from_str_radix(number, radix).is_ok(),
+    }
 }
 
+/// What is too large for a float is none to the library.
 fn is_float(digits: &str) -> bool {
     let unsigned = digits.strip_prefix(['+', '-']).unwrap_or(digits);
     let (number, exponent) = match unsigned.split_once(['e', 'E']) {
@@ -172,6 +190,7 @@ fn is_float(digits: &str) -> bool {
         && all_digits(part)
         && !(whole.is_empty() && part.is_empty())
         && exponent.is_none_or(|exponent| !exponent.is_empty() && all_digits(exponent))
+        && digits.parse::<f64>().is_ok_and(f64::is_finite)
 }
 
 /// Year, month and day, and whatever follows them as a time.
@@ -239,6 +258,14 @@ mod tests {
             ("1e3", "\"1e3\""),
             ("+.inf", "\"+.inf\""),
             (".5", "\".5\""),
+            ("._5", "._5"),
+            (".0_9", "\".0_9\""),
+            (".0__9", ".0__9"),
+            ("-._5", "\"-._5\""),
+            ("1e999", "1e999"),
+            ("0x1_FFFF_FFFF_FFFF_FFFF", "0x1_FFFF_FFFF_FFFF_FFFF"),
+            ("18446744073709551616", "\"18446744073709551616\""),
+            ("089", "\"089\""),
             ("1.2.3", "1.2.3"),
             ("n", "\"n\""),
             ("~", "\"~\""),
