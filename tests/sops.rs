@@ -321,6 +321,6 @@ fn lays_out_as_we_do(sops: &Sops) -> Result<(), Failed> {
         ours.sort();
         theirs.sort();
     }
-    let differences = similar::TextDiff::from_lines(&ours.join("\n"), &theirs.join("\n")).unified_diff().to_string();
+    let differences = similar::TextDiff::from_lines(ours.join("\n"), theirs.join("\n")).unified_diff().to_string();
     if differences.is_empty() { Ok(()) } else { Err(format!("sops lays it out otherwise:\n{differences}").into()) }
 }
