@@ -1,6 +1,7 @@
 //! A saved plan: what was approved, without recipients, paths or commands to be believed. Applying it plans again and
 //! requires the same.
 
+use std::io::Write as _;
 use std::path::Path;
 
 use serde::{Deserialize, Serialize};
@@ -127,7 +128,8 @@ impl SavedPlan {
         let failed = |error: &dyn std::fmt::Display| Error::plain(format!("{}: {error}", path.display()));
         let directory = path.parent().filter(|parent| !parent.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let mut file = tempfile::NamedTempFile::new_in(directory).map_err(|error| failed(&error))?;
-        serde_json::to_writer(&mut file, self).map_err(|error| failed(&error))?;
+        let bytes = serde_json::to_vec(self).map_err(|error| failed(&error))?;
+        file.write_all(&bytes).map_err(|error| failed(&error))?;
         file.as_file().sync_all().map_err(|error| failed(&error))?;
         file.persist(path).map_err(|error| failed(&error.error))?;
         Ok(())

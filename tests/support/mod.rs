@@ -1,6 +1,7 @@
 //! What the tests stand on: the real programs, and the machine they meet.
 
 pub mod bitwarden;
+pub mod den_vm;
 pub mod host;
 pub mod peers;
 pub mod program;
