@@ -8,7 +8,7 @@ use crate::address::{Address, FileName, HostName};
 use crate::digest::Digest;
 use crate::manifest::{BootDelivery, Secret};
 use crate::observation::Cause;
-use crate::plan::keys::{self, Unclaimed, Verdict};
+use crate::plan::keys::{self, Held, Unclaimed, Verdict};
 use crate::plan::scope::Scope;
 use crate::plan::trust::Trust;
 use crate::plan::{Action, Blocked, Blocker, Change, Details, EncryptTo, Inputs, Install, Note, Plan, Reason, Wanted};
@@ -64,8 +64,9 @@ fn one(
         }
     };
     let mut findings = Findings::default();
-    look_at_secrets(inputs, file, &mut findings);
-    look_at_unclaimed(inputs, file, &mut findings);
+    let held = Held::of(inputs, file);
+    look_at_secrets(inputs, file, &held, &mut findings);
+    look_at_unclaimed(inputs, file, &held, &mut findings);
     look_at_file(inputs, file, hosts, trusts, state, &mut findings);
     warn_of_oversharing(inputs, file, hosts, plan);
     if findings.changes.is_empty() && !findings.incomplete {
@@ -92,10 +93,10 @@ fn not_writable<'a>(inputs: Inputs<'a>, file: &FileName, address: &Address) -> R
     }
 }
 
-fn look_at_secrets(inputs: Inputs<'_>, file: &FileName, findings: &mut Findings) {
+fn look_at_secrets(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>, findings: &mut Findings) {
     for (name, secret, boot) in inputs.manifest.boot_secrets(file) {
         let address = Address::Secret(name.clone());
-        match keys::decide(inputs, file, name, boot) {
+        match keys::decide(inputs, file, held, name, boot) {
             Verdict::Unchanged { fingerprint } => {
                 findings.items.push(Wanted { secret: name.clone(), fingerprint: Some(fingerprint) });
             }
@@ -105,19 +106,19 @@ fn look_at_secrets(inputs: Inputs<'_>, file: &FileName, findings: &mut Findings)
                 findings.items.push(Wanted { secret: name.clone(), fingerprint });
             }
             Verdict::Fault(cause) => {
-                findings.incomplete |= !keys::is_in_place(inputs, file, boot);
+                findings.incomplete |= held.leaf(&boot.key).is_none();
                 findings.blockers.push(Blocked { address, by: Blocker::Unknown(cause) });
             }
             Verdict::Unseen(cause) => {
-                findings.incomplete |= !keys::is_in_place(inputs, file, boot);
+                findings.incomplete |= held.leaf(&boot.key).is_none();
                 findings.unseen.insert(address, cause);
             }
         }
     }
 }
 
-fn look_at_unclaimed(inputs: Inputs<'_>, file: &FileName, findings: &mut Findings) {
-    for key in keys::unclaimed(inputs, file) {
+fn look_at_unclaimed(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>, findings: &mut Findings) {
+    for key in keys::unclaimed(inputs, file, held) {
         let (address, reason) = match key {
             Unclaimed::Ours(name) => (Address::Secret(name), Reason::KeyUndeclared),
             Unclaimed::Released(address) => (address, Reason::ForeignKey),

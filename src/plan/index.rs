@@ -83,19 +83,20 @@ fn digests(
 fn redeclared(inputs: Inputs<'_>, said: &Index, plan: &mut Plan) -> BTreeSet<SecretName> {
     let declared = Index::of(inputs.manifest, BTreeMap::new());
     let mut changed = BTreeSet::new();
+    let known: BTreeMap<Address, usize> =
+        plan.changes.iter().enumerate().map(|(at, change)| (change.address.clone(), at)).collect();
     for (name, declaration) in &declared.secrets {
         let differs = said.secrets.get(name).is_some_and(|before| before != declaration);
         let Some(secret) = inputs.manifest.secrets.get(name).filter(|_| differs) else { continue };
         let Some(boot) = &secret.boot else { continue };
         let address = Address::Secret(name.clone());
         changed.insert(name.clone());
-        if let Some(change) = plan.changes.iter_mut().find(|change| change.address == address) {
-            change.reasons.insert(Reason::DeclarationChanged);
+        if let Some(at) = known.get(&address) {
+            plan.changes[*at].reasons.insert(Reason::DeclarationChanged);
             continue;
         }
-        let files = inputs.manifest.sops_files();
-        let carries = |file: &&FileName| inputs.manifest.boot_secrets(file).any(|(of, ..)| of == name);
-        let Some(file) = files.into_keys().find(carries) else { continue };
+        let hosts = boot.hosts.iter().filter_map(|host| inputs.manifest.hosts.get(host));
+        let Some(file) = hosts.map(|host| &host.sops_file).min() else { continue };
         plan.changes.push(Change {
             address,
             action: Action::Update,

@@ -1,6 +1,6 @@
 //! One secret in one sops file: what the file, the receipt and the vault say of it, and what follows.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use crate::actual::FileState;
 use crate::address::{Address, FileName, KeyPath};
@@ -31,8 +31,9 @@ pub(super) enum Verdict {
 
 /// What a sops file holds now, as far as one may build on it.
 pub(super) struct Held<'a> {
-    leaves: Option<&'a std::collections::BTreeMap<KeyPath, Leaf>>,
-    pub(super) records: &'a [KeyRecord],
+    leaves: Option<&'a BTreeMap<KeyPath, Leaf>>,
+    records: BTreeMap<&'a KeyPath, &'a KeyRecord>,
+    by_secret: BTreeMap<&'a SecretName, Vec<&'a KeyRecord>>,
 }
 
 impl<'a> Held<'a> {
@@ -41,8 +42,13 @@ impl<'a> Held<'a> {
             Some(FileState::Sops(sops)) if !sops.key_groups => Some(&sops.leaves),
             _ => None,
         };
-        let records = inputs.receipt.written(file).map(|written| written.keys.as_slice()).unwrap_or_default();
-        Self { leaves, records }
+        let written = inputs.receipt.written(file).map(|written| written.keys.as_slice()).unwrap_or_default();
+        let records = written.iter().map(|record| (&record.key, record)).collect();
+        let mut by_secret: BTreeMap<_, Vec<_>> = BTreeMap::new();
+        for record in written {
+            by_secret.entry(&record.secret).or_default().push(record);
+        }
+        Self { leaves, records, by_secret }
     }
 
     pub(super) fn leaf(&self, key: &KeyPath) -> Option<&'a Leaf> {
@@ -54,16 +60,20 @@ impl<'a> Held<'a> {
     }
 
     pub(super) fn record(&self, key: &KeyPath) -> Option<&'a KeyRecord> {
-        self.records.iter().find(|record| record.key == *key)
+        self.records.get(key).copied()
+    }
+
+    /// A key that the file still has, of a secret of this name.
+    fn elsewhere(&self, name: &SecretName) -> Option<&'a KeyRecord> {
+        self.by_secret.get(name)?.iter().find(|record| self.leaf(&record.key).is_some()).copied()
     }
 }
 
 /// Whether only its value can tell if a secret changed.
-pub(super) fn must_be_read(inputs: Inputs<'_>, file: &FileName, name: &SecretName) -> bool {
+pub(super) fn must_be_read(inputs: Inputs<'_>, held: &Held<'_>, name: &SecretName) -> bool {
     let Some(boot) = inputs.manifest.secrets.get(name).and_then(|secret| secret.boot.as_ref()) else { return false };
     let Some(Observation::Known(item)) = inputs.desired.items.get(name) else { return false };
-    let held = Held::of(inputs, file);
-    let origin = Origin::of(inputs, &held, name, boot);
+    let origin = Origin::of(inputs, held, name, boot);
     item.value.is_none() && !origin.record().is_some_and(|record| is_proven(record, name, item))
 }
 
@@ -92,8 +102,7 @@ impl<'a> Origin<'a> {
             return Self::InPlace(leaf, held.record(&boot.key));
         }
         let old = old_names(inputs, name);
-        let known = |record: &&KeyRecord| old.contains(&&record.secret) && held.leaf(&record.key).is_some();
-        held.records.iter().find(known).map_or(Self::Missing, Self::Elsewhere)
+        old.into_iter().find_map(|name| held.elsewhere(name)).map_or(Self::Missing, Self::Elsewhere)
     }
 
     fn record(&self) -> Option<&'a KeyRecord> {
@@ -118,15 +127,15 @@ pub(super) fn old_names<'a>(inputs: Inputs<'a>, name: &'a SecretName) -> Vec<&'a
     names
 }
 
-/// Whether the file has the declared key, whatever it holds.
-pub(super) fn is_in_place(inputs: Inputs<'_>, file: &FileName, boot: &BootDelivery) -> bool {
-    Held::of(inputs, file).leaf(&boot.key).is_some()
-}
-
 /// Decides about one declared secret.
-pub(super) fn decide(inputs: Inputs<'_>, file: &FileName, name: &SecretName, boot: &BootDelivery) -> Verdict {
-    let held = Held::of(inputs, file);
-    let origin = Origin::of(inputs, &held, name, boot);
+pub(super) fn decide(
+    inputs: Inputs<'_>,
+    file: &FileName,
+    held: &Held<'_>,
+    name: &SecretName,
+    boot: &BootDelivery,
+) -> Verdict {
+    let origin = Origin::of(inputs, held, name, boot);
     let item = match inputs.desired.items.get(name) {
         Some(Observation::Known(item)) => item,
         Some(Observation::Unknown(cause)) => return unseen(cause),
@@ -227,26 +236,23 @@ pub(super) enum Unclaimed {
 }
 
 /// Decides about the keys that nobody declares.
-pub(super) fn unclaimed(inputs: Inputs<'_>, file: &FileName) -> Vec<Unclaimed> {
-    let held = Held::of(inputs, file);
-    let declared: Vec<_> = inputs.manifest.boot_secrets(file).collect();
-    let claimed = |key: &KeyPath| {
-        let moves_here = |record: &KeyRecord| {
-            declared.iter().any(|(name, _, boot)| {
-                matches!(Origin::of(inputs, &held, name, boot), Origin::Elsewhere(from) if from.key == record.key)
-            })
-        };
-        declared.iter().any(|(_, _, boot)| boot.key == *key) || held.record(key).is_some_and(moves_here)
-    };
+pub(super) fn unclaimed(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>) -> Vec<Unclaimed> {
+    let mut claimed: BTreeSet<&KeyPath> = BTreeSet::new();
+    for (name, _, boot) in inputs.manifest.boot_secrets(file) {
+        claimed.insert(&boot.key);
+        if let Origin::Elsewhere(from) = Origin::of(inputs, held, name, boot) {
+            claimed.insert(&from.key);
+        }
+    }
     let decide = |key: &KeyPath| {
         let address = Address::Key(file.clone(), key.clone());
         match held.record(key) {
             Some(record) => Unclaimed::Ours(record.secret.clone()),
-            None if released(inputs, &held, &address) => Unclaimed::Released(address),
+            None if released(inputs, held, &address) => Unclaimed::Released(address),
             None => Unclaimed::Foreign(address, Blocker::ForeignKey),
         }
     };
-    held.leaves().map(|(key, _)| key).filter(|key| !claimed(key)).map(decide).collect()
+    held.leaves().map(|(key, _)| key).filter(|key| !claimed.contains(key)).map(decide).collect()
 }
 
 /// Whether `--destroy-foreign` names this key. The address is compared as it is printed, and must fit one key only.

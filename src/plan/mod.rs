@@ -85,12 +85,13 @@ pub struct Inputs<'a> {
 pub fn reads(inputs: Inputs<'_>) -> BTreeSet<SecretName> {
     let scope = Scope::of(inputs);
     let files = inputs.manifest.sops_files();
-    let in_scope = files.keys().filter(|file| scope.has_file(file));
-    in_scope
-        .flat_map(|file| inputs.manifest.boot_secrets(file).map(move |(name, ..)| (file, name)))
-        .filter(|(file, name)| keys::must_be_read(inputs, file, name))
-        .map(|(_, name)| name.clone())
-        .collect()
+    let mut names = BTreeSet::new();
+    for file in files.keys().filter(|file| scope.has_file(file)) {
+        let held = keys::Held::of(inputs, file);
+        let declared = inputs.manifest.boot_secrets(file).map(|(name, ..)| name);
+        names.extend(declared.filter(|name| keys::must_be_read(inputs, &held, name)).cloned());
+    }
+    names
 }
 
 /// Decides what changes, why, and in which steps.

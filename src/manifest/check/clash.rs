@@ -59,9 +59,8 @@ pub(super) fn paths(check: &mut Checker<'_>, secrets: &Secrets, hosts: &Hosts) {
         let mut taken: BTreeMap<String, &SecretName> = BTreeMap::new();
         for (name, boot) in boots(secrets).filter(|(_, boot)| boot.hosts.contains(host_name)) {
             let path = host.installed_path(name, boot).as_written().to_owned();
-            let other = taken.iter().find(|(there, _)| is_in(&path, there) || is_in(there, &path));
-            if let Some((there, other)) = other {
-                let message = match *there == path {
+            if let Some((there, other)) = around(&taken, &path) {
+                let message = match there == path {
                     true => format!("{name} and {other} are both installed at {path} on {host_name}"),
                     false => format!("{name} is installed at {path} on {host_name}, and {other} at {there}"),
                 };
@@ -78,8 +77,15 @@ pub(super) fn paths(check: &mut Checker<'_>, secrets: &Secrets, hosts: &Hosts) {
     }
 }
 
-fn is_in(path: &str, directory: &str) -> bool {
-    path.strip_prefix(directory).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+/// What is taken already at `path`, above it or below it.
+fn around<'t, V>(taken: &'t BTreeMap<String, V>, path: &str) -> Option<(&'t str, &'t V)> {
+    let above = path.match_indices('/').map(|(at, _)| &path[..at]).chain([path]);
+    let at_or_above = above.filter_map(|directory| taken.get_key_value(directory)).next();
+    let below = || {
+        let directory = format!("{path}/");
+        taken.range(directory.clone()..).next().filter(|(there, _)| there.starts_with(&directory))
+    };
+    at_or_above.or_else(below).map(|(there, value)| (there.as_str(), value))
 }
 
 fn same_clash_of_keys(secrets: &Secrets, one: &SecretName, other: &SecretName) -> bool {
