@@ -12,7 +12,7 @@ use crate::cli::terminal::{Terminal, print, say};
 use crate::manifest::{self, Access};
 use crate::observation::Observation;
 use crate::plan::{Plan, Reason};
-use crate::render::{Context, json, plan_text};
+use crate::render::{Context, Style, drift_text, json, plan_text};
 use crate::text::Untrusted;
 
 pub async fn run(global: &Global, terminal: &Terminal, arguments: &PlanArguments) -> Result<ExitCode, Error> {
@@ -23,11 +23,13 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &PlanArguments
     let wishes = arguments.options.wishes();
     check_targets(&project, &wishes)?;
     let mut planned = session.plan(&wishes, arguments.options.refresh).await?;
+    let mut shown: fn(&Plan, &Context, Style) -> String = plan_text;
     if arguments.refresh_only {
         only_drift(&mut planned.plan);
+        shown = drift_text;
     }
     let plan = &planned.plan;
-    let text = plan_text(plan, &context(&project, &planned), terminal.style);
+    let text = shown(plan, &context(&project, &planned), terminal.style);
     if arguments.json {
         print_json(plan)?;
     } else {
@@ -37,7 +39,7 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &PlanArguments
         Some(path) => {
             let manifest = project.manifest().digest;
             let receipt = &planned.observed.receipt;
-            let plain = crate::render::Style { colour: false, ..terminal.style };
+            let plain = Style { colour: false, ..terminal.style };
             let text = plan_text(plan, &context(&project, &planned), plain);
             let document = json::document(plan);
             SavedPlan::new(plan, manifest, receipt, &arguments.options, text, document).write(path)?;

@@ -93,7 +93,10 @@ enum Origin<'a> {
     /// At its old key, under its old name or with another `key:`.
     Elsewhere(&'a KeyRecord),
     /// Nowhere.
-    Missing,
+    Missing {
+        /// It was there after the last apply.
+        removed: bool,
+    },
 }
 
 impl<'a> Origin<'a> {
@@ -102,14 +105,17 @@ impl<'a> Origin<'a> {
             return Self::InPlace(leaf, held.record(&boot.key));
         }
         let old = old_names(inputs, name);
-        old.into_iter().find_map(|name| held.elsewhere(name)).map_or(Self::Missing, Self::Elsewhere)
+        match old.into_iter().find_map(|name| held.elsewhere(name)) {
+            Some(record) => Self::Elsewhere(record),
+            None => Self::Missing { removed: held.record(&boot.key).is_some_and(|record| record.secret == *name) },
+        }
     }
 
     fn record(&self) -> Option<&'a KeyRecord> {
         match self {
             Self::InPlace(_, record) => *record,
             Self::Elsewhere(record) => Some(record),
-            Self::Missing => None,
+            Self::Missing { .. } => None,
         }
     }
 }
@@ -156,7 +162,7 @@ pub(super) fn decide(
     match (reasons.is_empty(), fingerprint) {
         (true, Some(fingerprint)) => Verdict::Unchanged { fingerprint },
         _ => {
-            let action = if matches!(origin, Origin::Missing) { Action::Create } else { Action::Update };
+            let action = if matches!(origin, Origin::Missing { .. }) { Action::Create } else { Action::Update };
             Verdict::Changes { action, reasons, fingerprint }
         }
     }
@@ -175,9 +181,13 @@ fn reasons(
 ) -> BTreeSet<Reason> {
     let mut reasons = BTreeSet::new();
     match origin {
-        Origin::Missing => {
+        Origin::Missing { removed } => {
             let absent = matches!(inputs.actual.files.get(file).and_then(|f| f.known()), Some(FileState::Absent));
-            reasons.insert(if absent { Reason::FileMissing } else { Reason::KeyMissing });
+            reasons.insert(match (removed, absent) {
+                (true, _) => Reason::RemovedOutside,
+                (false, true) => Reason::FileMissing,
+                (false, false) => Reason::KeyMissing,
+            });
             return reasons;
         }
         Origin::Elsewhere(record) if record.secret == *name => {

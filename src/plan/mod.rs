@@ -5,6 +5,7 @@
 //! | observed | change | reason | file |
 //! |---|---|---|---|
 //! | file absent, key absent | create | `FileMissing`, `KeyMissing` | [`keys`](self) |
+//! | file or key recorded, and gone | create (drift) | `RemovedOutside` | keys, public |
 //! | key recorded as ours, no longer declared | destroy | `KeyUndeclared` | keys |
 //! | key not ours and not declared | blocked, or destroy on request | `ForeignKey` | keys |
 //! | revision and fingerprint differ | update | `ValueChanged` | keys |

@@ -65,6 +65,8 @@ pub enum Reason {
     FileMissing,
     /// The sops file has no such key.
     KeyMissing,
+    /// It was there after the last apply: somebody removed it.
+    RemovedOutside,
     /// The receipt knows the key as ours, and the manifest no longer declares it.
     KeyUndeclared,
     /// Somebody else's key, destroyed because `--destroy-foreign` names it.
@@ -150,7 +152,8 @@ impl Reason {
     pub fn is_drift(&self) -> bool {
         matches!(
             self,
-            Self::EditedOutside
+            Self::RemovedOutside
+                | Self::EditedOutside
                 | Self::FileEditedOutside
                 | Self::WrongType
                 | Self::FileBroken

@@ -83,7 +83,11 @@ fn wanted(inputs: Inputs<'_>, trusts: &BTreeMap<HostName, Trust>, file: &FileNam
 }
 
 fn compare(inputs: Inputs<'_>, file: &FileName, content: &Source, state: &FileState) -> Option<(Action, Reason)> {
-    let Some(there) = state.digest() else { return Some((Action::Create, Reason::FileMissing)) };
+    let Some(there) = state.digest() else {
+        let recorded = inputs.receipt.written(file).is_some();
+        let reason = if recorded { Reason::RemovedOutside } else { Reason::FileMissing };
+        return Some((Action::Create, reason));
+    };
     if matches!(content, Source::Content(bytes) if Digest::of(bytes) == there) {
         return None;
     }

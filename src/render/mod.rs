@@ -5,7 +5,7 @@ mod plan;
 mod report;
 mod words;
 
-pub use plan::{Context, plan_text};
+pub use plan::{Context, drift_text, plan_text};
 pub use report::{end_of_apply, outcome_line, step_text};
 
 use anstyle::{AnsiColor, Style as Ansi};

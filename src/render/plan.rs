@@ -45,6 +45,23 @@ pub fn plan_text(plan: &Plan, context: &Context, style: Style) -> String {
     out
 }
 
+/// What `--refresh-only` shows: what moved since the last apply, and nothing of what would be done about it.
+#[must_use]
+pub fn drift_text(plan: &Plan, context: &Context, style: Style) -> String {
+    let mut out = String::new();
+    let _ = writeln!(out, "{}\n", style.paint(Tone::Faint, &first_line(context, style.width)));
+    drift(&mut out, plan, style);
+    blocked(&mut out, plan, style);
+    unchecked(&mut out, plan, style);
+    let text = match (plan.changes.len(), plan.blocked.len() + plan.unchecked.len()) {
+        (0, 0) => "Nothing moved outside of reconcile since the last apply.".to_owned(),
+        (0, unknown) => format!("Nothing is known to have moved; {unknown} not checked."),
+        _ => "This was only a look: reconcile plan says what would be done about it.".to_owned(),
+    };
+    let _ = writeln!(out, "{}", style.paint(Tone::Bold, &text));
+    out
+}
+
 fn first_line(context: &Context, width: usize) -> String {
     let VaultFacts { kind, account, items, synced } = &context.vault;
     let mut vault = format!("Vault {kind}");
@@ -190,7 +207,9 @@ fn laid_out(row: &[String; 4], widths: [usize; 3], fits: bool) -> String {
     let [first, second, third] = widths;
     let text = if fits || to.is_empty() {
         let third = if to.is_empty() { 0 } else { third };
-        let cells = [(name, first), (from, second), (to, third)].into_iter().filter(|(_, width)| *width > 0);
+        let cells = [(name, first), (from, second), (to, third)].into_iter();
+        // A host has no columns of its own where nothing else is shown.
+        let cells = cells.filter(|(cell, width)| *width > 0 || !cell.is_empty());
         let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("{}   {how}", cells.join("   "))
     } else {

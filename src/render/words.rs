@@ -7,6 +7,7 @@ pub(super) fn reason(reason: &Reason) -> String {
     match reason {
         Reason::FileMissing => "it is not there yet".to_owned(),
         Reason::KeyMissing => "the sops file does not have it".to_owned(),
+        Reason::RemovedOutside => "it was removed outside of reconcile".to_owned(),
         Reason::KeyUndeclared => "it is no longer declared".to_owned(),
         Reason::ForeignKey => "somebody else put it there; you asked to destroy it".to_owned(),
         Reason::ValueChanged => "its value changed in the vault".to_owned(),

@@ -81,13 +81,29 @@ fn everything_is_created_in_the_order_that_survives_a_crash() {
 #[test]
 fn key_missing() {
     let mut world = World::settled(MANIFEST);
+    world.declare(&MANIFEST.replace("  token:", "  new: {item: new, delivery: {sops: {}}}\n  token:"));
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("new")), BTreeSet::from([Reason::KeyMissing]));
+    assert_eq!(plan.counts().encrypt, 1);
+}
+
+#[test]
+fn removed_outside() {
+    let mut world = World::settled(MANIFEST);
     world.sops(&sops(), |sops| {
         sops.leaves.remove(&KeyPath::new(["a"]));
         sops.digest = Digest::of(b"cut");
     });
     let plan = world.plan();
-    assert!(reasons(&plan, &secret("a")).contains(&Reason::KeyMissing));
+    assert!(reasons(&plan, &secret("a")).contains(&Reason::RemovedOutside));
     assert_eq!(plan.counts().encrypt, 1);
+    for name in ["secrets.yaml", "motd"] {
+        world.actual.files.insert(file(name), Observation::Known(FileState::Absent));
+    }
+    let plan = world.plan();
+    for address in [secret("a"), Address::File(file("motd"))] {
+        assert_eq!(reasons(&plan, &address), BTreeSet::from([Reason::RemovedOutside]));
+    }
 }
 
 #[test]
