@@ -15,7 +15,7 @@ use crate::tools::program::{self, RunError};
 /// How long a look at a host may take, from the first packet to the last.
 pub const LOOK: Duration = Duration::from_secs(15);
 /// No answer of a host is longer, in bytes.
-const LIMIT: u64 = 256 << 10;
+const LIMIT: u64 = 4 << 20;
 
 /// What ssh is told on top of the user's own configuration. Nothing is ever asked: many hosts are looked at at once.
 /// A host that is off has four seconds, so that it is told within five.
@@ -86,7 +86,7 @@ impl SshError {
 pub struct Answer {
     /// Its exit code; `None` when a signal ended it.
     pub code: Option<i32>,
-    /// Its standard output, at most 256 KiB.
+    /// Its standard output, at most 4 MiB.
     pub stdout: Vec<u8>,
     /// The last line of its standard error.
     pub complaint: Untrusted,
@@ -115,7 +115,7 @@ impl Target {
         let ran = program::run(self.command(surroundings), script.as_bytes(), LIMIT, within).await;
         let output = ran.map_err(|error| match error {
             RunError::NotFound(_) | RunError::System { .. } => SshError::Unreachable(Untrusted::new(error.to_string())),
-            RunError::TooMuch { .. } => SshError::Unclear(Untrusted::new("it printed more than 256 KiB")),
+            RunError::TooMuch { .. } => SshError::Unclear(Untrusted::new("it printed more than 4 MiB")),
             RunError::TimedOut { seconds, .. } => {
                 SshError::Unreachable(Untrusted::new(format!("no answer within {seconds} s")))
             }
