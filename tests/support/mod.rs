@@ -3,5 +3,6 @@
 pub mod bitwarden;
 pub mod den_vm;
 pub mod host;
+pub mod launch;
 pub mod peers;
 pub mod program;
