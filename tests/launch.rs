@@ -1,30 +1,26 @@
-//! `exec`, `get` and `git-credential` as their user meets them: with a vault that is a file, with the real rbw, and with
-//! the real git.
+//! `exec` and `get` as their user meets them: with a vault that is a file, and with the real rbw.
 
 mod support;
 
 use std::ffi::OsStr;
 use std::fs;
 use std::io::{BufRead, BufReader, Read, Write};
-use std::net::{TcpListener, TcpStream};
 use std::os::unix::ffi::OsStrExt;
 use std::os::unix::fs::{PermissionsExt, symlink};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
-use std::sync::{Arc, Mutex};
-use std::time::{Duration, Instant};
 
 use libtest_mimic::{Arguments, Failed, Trial};
 use rustix::process::{Pid, Signal};
-use support::bitwarden::rbw::{self, Account, Answer};
-use support::bitwarden::{Item, Server};
+use support::bitwarden::Item;
+use support::bitwarden::rbw::{self, Answer};
 use support::launch::{
-    CANARY, OTHER, arguments, bin, environ, manifest, place, place_of, place_with, prepend_to_path, ran, rbw_manifest,
-    stand_in,
+    CANARY, OTHER, arguments, bin, environ, place, place_with, ran, rbw_manifest, stand_in, with_rbw,
 };
 use support::peers;
 use support::program::{Place, Ran};
+use support::shells::until;
 
 type Outcome = Result<(), Failed>;
 
@@ -44,8 +40,6 @@ fn main() {
         plain("get_prints_exactly_the_bytes", get),
         peers::trial("get_is_silent_on_a_terminal", &["script"], terminal),
         plain("a_manifest_that_lies_about_is_never_taken", trusted),
-        plain("git_is_answered_for_exact_hosts", git_protocol),
-        peers::trial("git_clones_with_the_token", &["git"], git_clones),
         rbw("the_value_is_in_one_process_only", one_process),
         rbw("what_rbw_cannot_give_starts_nothing", rbw_cannot),
         rbw("a_locked_vault_is_unlocked_as_the_manifest_says", unlock),
@@ -116,17 +110,6 @@ fn ended(child: &mut Child) -> Result<ExitStatus, Failed> {
             waited.and(Err("it did not end".into()))
         }
     }
-}
-
-fn until(mut done: impl FnMut() -> bool) -> Outcome {
-    let deadline = Instant::now() + Duration::from_secs(30);
-    while !done() {
-        if Instant::now() > deadline {
-            return Err("it never came to it".into());
-        }
-        std::thread::sleep(Duration::from_millis(10));
-    }
-    Ok(())
 }
 
 fn untouched() -> Outcome {
@@ -268,119 +251,6 @@ fn trusted() -> Outcome {
     same("runs", ran(&place), 2)
 }
 
-const GIT: &str = "secrets:
-  token: {item: github-token, delivery: {runtime: {git_credential: {hosts: [\"HOST\"], username: x-access-token}}}}
-  lines: {item: lines, delivery: {runtime: {git_credential: {hosts: [two.example], username: x}}}}
-";
-
-fn git_protocol() -> Outcome {
-    let place = place_with(&GIT.replace("HOST", "github.com"));
-    let ask = |operation: &str, input: &str| -> Result<Ran, Failed> {
-        let mut command = place.reconcile();
-        command.args(["git-credential", operation]).stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
-        let mut child = command.spawn()?;
-        // One that does not read has left already.
-        let _ = child.stdin.take().ok_or("a pipe")?.write_all(input.as_bytes());
-        Ok(child.wait_with_output()?.into())
-    };
-    let wanted = "protocol=https\nhost=github.com\n\n";
-    same("the answer", ask("get", wanted)?.ended(0)?.out, format!("username=x-access-token\npassword={CANARY}\n"))?;
-    for (operation, input) in [
-        ("get", "protocol=http\nhost=github.com\n\n"),
-        ("get", "protocol=https\nhost=github.com.example\n\n"),
-        ("get", "protocol=https\nhost=github.com\nusername=somebody\n\n"),
-        ("store", "protocol=https\nhost=github.com\nusername=x\npassword=p\n\n"),
-        ("erase", wanted),
-        ("capability", ""),
-    ] {
-        same(input, ask(operation, input)?.ended(0)?.all().as_str(), "")?;
-    }
-    for input in ["protocol=https\nhost=github.com\r\n\n", "protocol=https\nhost=github.com\0\n\n"] {
-        same("refused", ask("get", input)?.ended(1)?.says(&["git was not answered"])?.out.as_str(), "")?;
-    }
-    let two = ask("get", "protocol=https\nhost=two.example\n\n")?.ended(1)?.says(&["line break"])?;
-    same("refused", two.out.as_str(), "")
-}
-
-/// Files below a directory, for those who bring the token. Notes what was brought.
-fn serve(directory: &Path, brought: &Arc<Mutex<Vec<String>>>) -> Result<u16, Failed> {
-    let listener = TcpListener::bind("127.0.0.1:0")?;
-    let port = listener.local_addr()?.port();
-    let (directory, brought) = (directory.to_owned(), Arc::clone(brought));
-    std::thread::spawn(move || {
-        for stream in listener.incoming().flatten() {
-            let _ = answer(stream, &directory, &brought);
-        }
-    });
-    Ok(port)
-}
-
-fn answer(mut stream: TcpStream, directory: &Path, brought: &Mutex<Vec<String>>) -> std::io::Result<()> {
-    use base64::Engine;
-    let lines = BufReader::new(stream.try_clone()?).lines();
-    let head: Vec<String> = lines.map_while(Result::ok).take_while(|line| !line.is_empty()).collect();
-    let path = head.first().and_then(|line| line.split(' ').nth(1)).unwrap_or("/").trim_start_matches('/');
-    let path = path.split('?').next().unwrap_or_default();
-    let given = head.iter().find_map(|line| line.strip_prefix("Authorization: ")).unwrap_or_default().to_owned();
-    let wanted = base64::engine::general_purpose::STANDARD.encode(format!("x-access-token:{CANARY}"));
-    let right = given == format!("Basic {wanted}");
-    if let Ok(mut brought) = brought.lock() {
-        brought.push(given);
-    }
-    let (status, body) = match (right, fs::read(directory.join(path))) {
-        (false, _) => ("401 Unauthorized\r\nWWW-Authenticate: Basic realm=\"t\"", Vec::new()),
-        (true, Ok(body)) => ("200 OK", body),
-        (true, Err(_)) => ("404 Not Found", Vec::new()),
-    };
-    write!(stream, "HTTP/1.1 {status}\r\nContent-Length: {}\r\nConnection: close\r\n\r\n", body.len())?;
-    stream.write_all(&body)
-}
-
-fn git_clones() -> Outcome {
-    let mut place = place();
-    for (name, value) in [("GIT_CONFIG_NOSYSTEM", "1"), ("GIT_TERMINAL_PROMPT", "0"), ("NO_PROXY", "127.0.0.1")] {
-        place.variables.insert(name.to_owned(), value.into());
-    }
-    let git = |place: &Place, line: &str| -> Result<Ran, Failed> {
-        Ok(place.command("git").args(line.split(' ')).current_dir(&place.home).output()?.into())
-    };
-    git(&place, "init -q work")?.ended(0)?;
-    git(&place, "-C work -c user.name=n -c user.email=e@example.org commit -q --allow-empty -m first")?.ended(0)?;
-    git(&place, "clone -q --bare work served/r.git")?.ended(0)?;
-    git(&place, "-C served/r.git update-server-info")?.ended(0)?;
-    let brought = Arc::default();
-    let host = format!("127.0.0.1:{}", serve(&place.home.join("served"), &brought)?);
-    let helper =
-        place.command("git").args(["config", "--global", "credential.helper", "!reconcile git-credential"]).status()?;
-    same("configured", helper.success(), true)?;
-    let declared = GIT.replace("HOST", &host);
-    place.write_manifest(&manifest("vault: {file: {path: vault.yaml}}\n", &declared));
-    // Without a word about http the token does not travel.
-    git(&place, &format!("clone http://{host}/r.git refused"))?.ended(128)?.hides(&[CANARY])?;
-    same("brought", brought.lock().map(|brought| brought.iter().all(String::is_empty)).ok(), Some(true))?;
-    place.edit_manifest("username: x-access-token", "username: x-access-token, allow_http: true");
-    git(&place, &format!("clone http://{host}/r.git cloned"))?.ended(0)?.hides(&[CANARY])?;
-    same("cloned", git(&place, "-C cloned log --format=%s")?.ended(0)?.out.as_str(), "first\n")
-}
-
-/// A server, somebody logged in to it, and a manifest that reads from there.
-fn with_rbw(unlock: &str, items: impl IntoIterator<Item = Item>) -> (Place, Account, Server) {
-    let server = Server::start();
-    for item in items {
-        server.put(item);
-    }
-    let account = Account::log_in(&server);
-    let mut place = place_of(&rbw_manifest(unlock));
-    for (name, value) in account.env() {
-        match name.as_str() {
-            "HOME" => {}
-            "PATH" => prepend_to_path(&mut place, &value),
-            _ => drop(place.variables.insert(name, value)),
-        }
-    }
-    (place, account, server)
-}
-
 fn tokens() -> [Item; 3] {
     [
         Item::login("github-token", "me", CANARY),
@@ -392,7 +262,7 @@ fn tokens() -> [Item; 3] {
 fn one_process() -> Outcome {
     // A value of its own: other tests run at the same time.
     let value = "c4nary-of-one-process-9ab1";
-    let (place, _account, _server) = with_rbw("never", [Item::login("github-token", "me", value)]);
+    let (place, _account, _server) = with_rbw(&rbw_manifest("never"), [Item::login("github-token", "me", value)]);
     // Each call of rbw notes its arguments and environment.
     let real = peers::find("rbw").ok_or("rbw")?;
     let shim = "#!/bin/sh\n{ printf '%s\\n' \"$@\"; cat /proc/$$/environ /proc/$PPID/environ; } >> \"$HOME/rbw-saw\"\nexec REAL \"$@\"\n";
@@ -440,7 +310,7 @@ fn contains(bytes: &[u8], text: &str) -> bool {
 }
 
 fn rbw_cannot() -> Outcome {
-    let (place, account, server) = with_rbw("never", tokens());
+    let (place, account, server) = with_rbw(&rbw_manifest("never"), tokens());
     let gh = || exec(&place, &["--command", "gh", "--"]);
     let refused = |ran: Ran, says: &[&str]| -> Outcome {
         let ran = ran.ended(125)?.says(says)?.hides(&[CANARY])?;
@@ -477,7 +347,7 @@ fn rbw_cannot() -> Outcome {
 }
 
 fn unlock() -> Outcome {
-    let (place, account, _server) = with_rbw("pinentry", tokens());
+    let (place, account, _server) = with_rbw(&rbw_manifest("pinentry"), tokens());
     let gh = || exec(&place, &["--command", "gh", "--"]);
     gh()?.ended(7)?;
     account.lock();

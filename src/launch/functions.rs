@@ -62,7 +62,7 @@ impl<'m> Functions<'m> {
         out += "if typeset -f __reconcile_forget > /dev/null 2>&1; then __reconcile_forget; fi\n";
         out += "function __reconcile_forget {\n";
         for (name, _) in self.each() {
-            let _ = writeln!(out, "  unset -f {name} 2> /dev/null || :");
+            let _ = writeln!(out, "  {}unset -f {name} 2> /dev/null || :", unless_posix(shell, name));
         }
         for with in &self.withs {
             let _ = match shell {
@@ -76,7 +76,7 @@ impl<'m> Functions<'m> {
         for (name, option) in self.each() {
             let quoted = if shell == Shell::Zsh { format!("'{name}'") } else { name.to_owned() };
             let call = format!("\\command 'reconcile' '--manifest' {manifest} 'exec' '{option}' '{name}' '--' \"$@\"");
-            let _ = writeln!(out, "function {quoted} {{ {call}; }}");
+            let _ = writeln!(out, "{}function {quoted} {{ {call}; }}", unless_posix(shell, name));
         }
         for with in &self.withs {
             out += &match shell {
@@ -110,6 +110,13 @@ impl<'m> Functions<'m> {
         }
         out
     }
+}
+
+/// bash in its POSIX mode, as `sh`, ends at a function whose name is no identifier: there it goes without.
+fn unless_posix(shell: Shell, name: &str) -> &'static str {
+    let is_identifier = name.chars().all(|c| c.is_ascii_alphanumeric() || c == '_')
+        && !name.starts_with(|first: char| first.is_ascii_digit());
+    if shell == Shell::Bash && !is_identifier { "[[ -o posix ]] || " } else { "" }
 }
 
 /// A command that runs another completes as that one does, where bash-completion is there, else names of commands.

@@ -5,8 +5,10 @@
 use std::ffi::OsString;
 use std::fs;
 use std::os::unix::fs::{PermissionsExt, symlink};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
+use super::bitwarden::rbw::Account;
+use super::bitwarden::{Item, Server};
 use super::program::Place;
 
 /// What no process but the right one may ever hold.
@@ -62,6 +64,52 @@ pub fn place_of(manifest: &str) -> Place {
         "#!/bin/sh\necho ran >> \"$HOME/ran\"\nprintf '%s\\0' \"$@\" > \"$HOME/arguments\"\ntr '\\0' '\\n' < /proc/$$/environ > \"$HOME/environ\"\necho $$\nexit 7\n",
     );
     place
+}
+
+/// A server, somebody logged in to it, and a place where `manifest` reads from there.
+pub fn with_rbw(manifest: &str, items: impl IntoIterator<Item = Item>) -> (Place, Account, Server) {
+    let server = Server::start();
+    for item in items {
+        server.put(item);
+    }
+    let account = Account::log_in(&server);
+    let mut place = place_of(manifest);
+    for (name, value) in account.env() {
+        match name.as_str() {
+            "HOME" => {}
+            "PATH" => prepend_to_path(&mut place, &value),
+            _ => drop(place.variables.insert(name, value)),
+        }
+    }
+    (place, account, server)
+}
+
+/// What the four run-time secrets of the den-vm manifest are, and the variable of each.
+pub const TOKENS: [(&str, &str, &str); 4] = [
+    ("github-token", "GITHUB_TOKEN", "c4nary-ghp-07"),
+    ("claude-oauth-token", "CLAUDE_CODE_OAUTH_TOKEN", "c4nary-ant-18"),
+    ("openai-api-key", "OPENAI_API_KEY", "c4nary-sk-29"),
+    ("amp-api-key", "AMP_API_KEY", "c4nary-amp-3a"),
+];
+
+/// Tells its name, its arguments and which of the variables it has.
+const TELLS: &str = r#"#!/bin/sh
+printf '%s' "${0##*/}"
+for word; do printf ' <%s>' "$word"; done
+echo " $GITHUB_TOKEN|$CLAUDE_CODE_OAUTH_TOKEN|$OPENAI_API_KEY|$AMP_API_KEY"
+"#;
+
+/// The manifest of manifests/den-vm as it stands, its vault, and programs that tell what they were given.
+pub fn den_vm(unlock: &str) -> (Place, Account, Server) {
+    let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/den-vm/secrets.manifest.yaml");
+    let manifest =
+        fs::read_to_string(manifest).expect("the manifest").replace("unlock: pinentry", &format!("unlock: {unlock}"));
+    let items = TOKENS.map(|(name, _, value)| Item::login(name, "me", value));
+    let (place, account, server) = with_rbw(&manifest, items);
+    for program in ["gh", "claude", "codex", "any"] {
+        stand_in(&place, program, TELLS);
+    }
+    (place, account, server)
 }
 
 /// Puts our programs before `path`.

@@ -6,3 +6,4 @@ pub mod host;
 pub mod launch;
 pub mod peers;
 pub mod program;
+pub mod shells;
