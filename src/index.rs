@@ -7,7 +7,7 @@ use serde::{Deserialize, Serialize};
 
 use crate::address::{FileName, HostName, KeyPath};
 use crate::digest::Digest;
-use crate::manifest::{BootDelivery, Manifest};
+use crate::manifest::{BootDelivery, Manifest, RbwConfig};
 use crate::secret::SecretName;
 
 /// What the index says, version 1.
@@ -26,6 +26,21 @@ pub struct Index {
     pub hosts: BTreeMap<HostName, FileName>,
     /// The boot secrets.
     pub secrets: BTreeMap<SecretName, Declaration>,
+    /// What rbw is to be configured with, on the hosts that declare it.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub rbw: BTreeMap<HostName, RbwDeclaration>,
+}
+
+/// The configuration of rbw of one user of a host.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "camelCase")]
+pub struct RbwDeclaration {
+    /// Whose.
+    pub user: String,
+    /// The boot secret that is the account's address.
+    pub email: SecretName,
+    /// Further settings, as rbw writes them.
+    pub settings: BTreeMap<String, serde_json::Value>,
 }
 
 /// A boot secret as Nix declares it.
@@ -89,6 +104,10 @@ impl Index {
         let boot = |(name, secret): (&SecretName, &crate::manifest::Secret)| {
             secret.boot.as_ref().map(|boot| (name.clone(), Declaration::from(boot)))
         };
+        let rbw = |(name, host): (&HostName, &crate::manifest::Host)| {
+            let RbwConfig { user, email, settings } = host.rbw_config.clone()?;
+            Some((name.clone(), RbwDeclaration { user, email, settings }))
+        };
         Self {
             version: 1,
             name: manifest.name.clone(),
@@ -96,6 +115,7 @@ impl Index {
             files,
             hosts: manifest.hosts.iter().map(|(name, host)| (name.clone(), host.sops_file.clone())).collect(),
             secrets: manifest.secrets.iter().filter_map(boot).collect(),
+            rbw: manifest.hosts.iter().filter_map(rbw).collect(),
         }
     }
 

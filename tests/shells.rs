@@ -14,10 +14,11 @@ use support::program::{Place, Ran};
 use support::shells::{Prompt, SHELLS, Shell};
 
 type Outcome = Result<(), Failed>;
+type Needs = &'static [&'static str];
 
 fn main() {
     let arguments = Arguments::from_args();
-    let all: [(&str, &[&str], fn(Shell) -> Outcome); 11] = [
+    let all: [(&str, Needs, fn(Shell) -> Outcome); 11] = [
         ("each_helper_gives_its_secret_to_its_program", rbw::NEEDS, helpers),
         ("a_rotated_secret_is_the_next_one_fetched", rbw::NEEDS, rotated),
         ("what_rbw_cannot_give_runs_nothing", rbw::NEEDS, cannot),

@@ -5,12 +5,13 @@ use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
 
-use clap::{Args, Parser, Subcommand, ValueEnum, ValueHint};
+use clap::{ArgGroup, Args, Parser, Subcommand, ValueEnum, ValueHint};
 
 use crate::address::{Address, HostName};
 use crate::launch::AsFile;
 use crate::plan::Wishes;
 use crate::secret::SecretName;
+use crate::tools::rbw::RbwSetting;
 
 /// Plan and apply the secrets that a manifest declares, from the vault to where they are used.
 #[derive(Debug, Parser)]
@@ -71,6 +72,8 @@ pub enum Command {
     ShellInit(ShellInitArguments),
     /// Answer git, as one of its credential helpers
     GitCredential(GitCredentialArguments),
+    /// Configure rbw for this user of a host, with the account's address from a secret
+    RbwConfig(RbwConfigArguments),
     /// Check what is needed here: the vault's program, the dataset, the hosts
     Doctor,
     /// Print the JSON Schema of the manifest, for editors
@@ -284,6 +287,31 @@ pub struct GitCredentialArguments {
     /// get, store or erase, as git calls it; only get says anything
     #[arg(value_name = "OPERATION")]
     pub operation: String,
+}
+
+/// `reconcile rbw-config`
+#[derive(Debug, Args)]
+#[command(
+    group = ArgGroup::new("address").required(true).args(["dataset", "email_file"]),
+    after_help = "It runs as the user whose rbw it is, on the host: in a unit of that user, after the secrets are \
+    there. Settings that are not given stay as they are."
+)]
+pub struct RbwConfigArguments {
+    /// The dataset directory: reconcile.json in it says what the manifest's `rbw_config` says
+    #[arg(long, value_name = "DIRECTORY", value_hint = ValueHint::DirPath, requires = "host")]
+    pub dataset: Option<PathBuf>,
+    /// Which host of the manifest this is
+    #[arg(long, value_name = "HOST", value_parser = host, requires = "dataset")]
+    pub host: Option<HostName>,
+    /// Where the secrets of this host are
+    #[arg(long, value_name = "PATH", default_value = "/run/secrets", value_hint = ValueHint::DirPath)]
+    pub symlink_path: PathBuf,
+    /// Without a dataset: the file that holds the account's address
+    #[arg(long, value_name = "FILE", value_hint = ValueHint::FilePath)]
+    pub email_file: Option<PathBuf>,
+    /// A setting of rbw, such as pinentry=pinentry-curses; over those of the manifest
+    #[arg(long = "set", value_name = "NAME=VALUE")]
+    pub settings: Vec<RbwSetting>,
 }
 
 /// `reconcile completions`

@@ -12,6 +12,7 @@ mod git_credential;
 mod list;
 mod plan;
 mod project;
+mod rbw_config;
 mod saved;
 mod session;
 mod shell_init;
@@ -68,6 +69,7 @@ fn run(arguments: Arguments, terminal: &Terminal, hardened: Hardened) -> Result<
         Command::ShellInit(options) => shell_init::run(&global, &options),
         Command::GitCredential(options) => Ok(git_credential::run(&global, &options)),
         Command::Activate(options) => activate::run(&options),
+        Command::RbwConfig(options) => rbw_config::run(&options),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&crate::manifest::schema()).map_err(Error::plain)?;
             print(&(text + "\n")).map(|()| ExitCode::SUCCESS)

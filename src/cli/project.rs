@@ -156,14 +156,18 @@ fn read(path: &Path) -> Result<String, Error> {
 
 fn surroundings(manifest: &Path) -> Result<Surroundings, Error> {
     let whole = fs::canonicalize(manifest).map_err(|error| Error::plain(format!("{}: {error}", manifest.display())))?;
-    let directory = whole.parent().map(Path::to_path_buf).unwrap_or_else(|| PathBuf::from("/"));
+    Ok(surroundings_of(whole.parent().map(Path::to_path_buf).unwrap_or_else(|| PathBuf::from("/"))))
+}
+
+/// The home directory and the variables of this process, with `directory` as that of a manifest.
+pub(super) fn surroundings_of(directory: PathBuf) -> Surroundings {
     // A variable that is no text cannot be named in the manifest.
     let text = |(name, value): (std::ffi::OsString, std::ffi::OsString)| {
         Some((name.into_string().ok()?, value.into_string().ok()?))
     };
-    Ok(Surroundings {
+    Surroundings {
         directory,
         home: etcetera::home_dir().ok(),
         variables: std::env::vars_os().filter_map(text).collect(),
-    })
+    }
 }

@@ -170,6 +170,21 @@ pub struct RbwConfig {
     pub settings: BTreeMap<String, serde_json::Value>,
 }
 
+impl RbwConfig {
+    /// What rbw reads of its configuration besides the account's address.
+    pub const SETTINGS: [&str; 9] = [
+        "base_url",
+        "client_cert_path",
+        "identity_url",
+        "lock_timeout",
+        "notifications_url",
+        "pinentry",
+        "sso_id",
+        "sync_interval",
+        "ui_url",
+    ];
+}
+
 /// What may be used on a host to look deeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Become {

@@ -326,6 +326,15 @@ pub enum Note {
         /// Which host can decrypt it.
         host: HostName,
     },
+    /// A host that is switched has a user whose rbw the manifest configures: that user runs it there.
+    RbwConfig {
+        /// Which host.
+        host: HostName,
+        /// Whose rbw.
+        user: String,
+        /// Where the host sees the dataset.
+        dataset: String,
+    },
     /// What a host says of itself.
     Host {
         /// Which.

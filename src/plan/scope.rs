@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::address::{Address, FileName, HostName};
 use crate::manifest::{DatasetFile, RecipientSource};
 use crate::observation::Cause;
-use crate::plan::{Inputs, Note, Plan};
+use crate::plan::{Inputs, Note, Plan, Step};
 
 /// Which files and hosts a plan is about.
 pub(super) struct Scope {
@@ -69,6 +69,16 @@ impl Scope {
             if let Some(cause) = cause.filter(|cause| is_fault_of_item(cause)) {
                 plan.notes.insert(Note::RuntimeSecret { secret: name.clone(), cause: cause.clone() });
             }
+        }
+        for step in &plan.steps {
+            let Step::Switch { host } = step else { continue };
+            let declared = inputs.manifest.hosts.get(host);
+            let Some((declared, config)) = declared.and_then(|host| Some((host, host.rbw_config.as_ref()?))) else {
+                continue;
+            };
+            let dataset = declared.path_on_host.as_ref().unwrap_or(&inputs.manifest.dataset.path);
+            let (user, dataset) = (config.user.clone(), dataset.as_written().to_owned());
+            plan.notes.insert(Note::RbwConfig { host: host.clone(), user, dataset });
         }
         for file in inputs.receipt.files.keys() {
             let declared = inputs.manifest.dataset.files.contains_key(file)

@@ -131,6 +131,12 @@ pub(super) fn note(note: &Note) -> (bool, String) {
         Note::Overshared { secret, host } => {
             (true, format!("host.{host} can decrypt secret.{secret}, which is not declared for it: they share a file"))
         }
+        Note::RbwConfig { host, user, dataset } => (
+            false,
+            format!(
+                "host.{host}: a unit of {user} configures rbw: reconcile rbw-config --dataset {dataset} --host {host}"
+            ),
+        ),
         Note::Host { host, text } => (false, format!("host.{host}: {}", text.printable())),
     }
 }

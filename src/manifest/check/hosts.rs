@@ -158,25 +158,12 @@ fn key(check: &mut Checker<'_>, at: &[&str], text: &str) -> Option<Recipient> {
     }
 }
 
-/// What rbw reads of its configuration; the account's address comes from a secret.
-const RBW_SETTINGS: [&str; 9] = [
-    "base_url",
-    "client_cert_path",
-    "identity_url",
-    "lock_timeout",
-    "notifications_url",
-    "pinentry",
-    "sso_id",
-    "sync_interval",
-    "ui_url",
-];
-
 fn rbw_config(check: &mut Checker<'_>, at: &[&str], source: RbwConfigSource) -> Option<RbwConfig> {
     let below = |key| [at, &[key]].concat();
-    for key in source.settings.keys().filter(|key| !RBW_SETTINGS.contains(&key.as_str())) {
-        let help = match suggestion(key, &RBW_SETTINGS) {
+    for key in source.settings.keys().filter(|key| !RbwConfig::SETTINGS.contains(&key.as_str())) {
+        let help = match suggestion(key, &RbwConfig::SETTINGS) {
             Some(near) => format!("did you mean `{near}`?"),
-            None => format!("it knows: {}", RBW_SETTINGS.join(", ")),
+            None => format!("it knows: {}", RbwConfig::SETTINGS.join(", ")),
         };
         let message = format!("rbw knows no setting \"{}\"", printable(key));
         check.warning(&below(key), "rbw-config", message, &help);

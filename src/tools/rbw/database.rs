@@ -38,8 +38,7 @@ impl Account {
             email: Option<String>,
             base_url: Option<String>,
         }
-        let mac = "Library/Application Support";
-        let path = place(surroundings, "XDG_CONFIG_HOME", ".config", mac).ok_or(NotConfigured)?.join("config.json");
+        let path = configuration(surroundings).ok_or(NotConfigured)?;
         let text = std::fs::read(path).map_err(|_| NotConfigured)?;
         let config: Config = serde_json::from_slice(&text).map_err(|_| NotConfigured)?;
         Ok(Self { email: config.email.ok_or(NotConfigured)?, server: config.base_url })
@@ -67,6 +66,12 @@ fn without_userinfo(server: &str) -> String {
     let (host, path) = rest.split_at(rest.find('/').unwrap_or(rest.len()));
     let host = host.rsplit_once('@').map_or(host, |(_, host)| host);
     if scheme.is_empty() { format!("{host}{path}") } else { format!("{scheme}://{host}{path}") }
+}
+
+/// Where rbw reads its configuration.
+pub(super) fn configuration(surroundings: &Surroundings) -> Option<PathBuf> {
+    let directory = place(surroundings, "XDG_CONFIG_HOME", ".config", "Library/Application Support")?;
+    Some(directory.join("config.json"))
 }
 
 /// One of rbw's directories.

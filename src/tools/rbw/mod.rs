@@ -4,6 +4,7 @@
 //! matched exactly here, and values are asked for by id. What its local database shows without a key says which values
 //! are unchanged, and as long as no name changed a locked vault need not be asked at all.
 
+mod config;
 mod database;
 mod item;
 mod memory;
@@ -23,6 +24,7 @@ use crate::text::Untrusted;
 use crate::tools::program::{self, Output};
 use crate::tools::vault::{Entry, Listing, Revisions, field_of};
 
+pub use self::config::{Configuration, ConfigurationError, RbwSetting};
 use self::database::{Account, Database, Unusable};
 use self::item::Printed;
 use self::memory::Memory;
