@@ -122,11 +122,12 @@ impl Shape<'_> {
         let message = format!("{what} has no key \"{}\"", printable(&entry.key));
         let finding = Finding::error("unknown-key", message, entry.key_span.clone());
         let names: Vec<&str> = known.into_iter().flat_map(Map::keys).map(String::as_str).collect();
-        let help = match suggestion(&entry.key, &names) {
+        let near = || match suggestion(&entry.key, &names) {
             Some(near) => format!("did you mean `{near}`?"),
             None if names.is_empty() => "it takes no keys: write {}".to_owned(),
             None => format!("there are: {}", names.join(", ")),
         };
+        let help = known.and_then(|known| delivery_of(&entry.key, known)).unwrap_or_else(near);
         self.findings.push(finding.help(help));
     }
 
@@ -234,6 +235,22 @@ fn untyped(node: &Node) -> Option<Yaml> {
         Content::Scalar { text, plain: false } => Yaml::String(text.clone()),
         Content::Unusable => return None,
     })
+}
+
+/// Where a key belongs that was given to a secret or to the wrong one of its deliveries.
+fn delivery_of(key: &str, given_to: &Map<String, Value>) -> Option<String> {
+    let keys = |name: &str| SCHEMA.get("$defs")?.get(name).and_then(properties);
+    let is = |name: &str| keys(name).is_some_and(|keys| std::ptr::eq(keys, given_to));
+    if !["Secret", "Sops", "Runtime"].into_iter().any(is) {
+        return None;
+    }
+    let [sops, runtime] = ["Sops", "Runtime"].map(|name| keys(name).is_some_and(|keys| keys.contains_key(key)));
+    let (delivery, why) = match (sops, runtime) {
+        (true, _) => ("sops", "what is needed at boot goes through sops"),
+        (_, true) => ("runtime", "what is not needed at boot is fetched at run time"),
+        _ => return None,
+    };
+    Some(format!("it belongs into `delivery: {{{delivery}: …}}`: {why}"))
 }
 
 /// The nearest of what there is.

@@ -168,6 +168,18 @@ fn rbw_config(check: &mut Checker<'_>, at: &[&str], source: RbwConfigSource) -> 
         let message = format!("rbw knows no setting \"{}\"", printable(key));
         check.warning(&below(key), "rbw-config", message, &help);
     }
+    for (key, value) in &source.settings {
+        // rbw reads none of its configuration when one setting is of another kind.
+        let (fits, kind) = match key.as_str() {
+            "lock_timeout" => (value.as_u64().is_some_and(|seconds| seconds > 0), "a number of seconds"),
+            "sync_interval" => (value.is_u64(), "a number of seconds"),
+            key if RbwConfig::SETTINGS.contains(&key) => (value.is_string(), "text"),
+            _ => (true, ""),
+        };
+        if !fits {
+            check.error(At::Value, &below(key), "rbw-setting", format!("{key} of rbw is {kind}"), "");
+        }
+    }
     if let Some(user) = source.user.as_ref().filter(|user| !is_account(user)) {
         let message = format!("\"{}\" is no name of a user", printable(user));
         check.error(At::Value, &below("user"), "account", message, "use letters, digits and _ . -");
