@@ -12,7 +12,7 @@ use std::process::{Command, Stdio};
 use libtest_mimic::{Arguments, Failed, Trial};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestCaseError, TestRunner};
-use reconcile::launch::{self, Functions};
+use reconcile::launch::{self, Functions, STAMP};
 use reconcile::manifest;
 use serde_json::json;
 use support::peers;
@@ -279,11 +279,11 @@ fn looks(shell: Shell) -> &'static str {
 }
 
 fn before(shell: Shell) -> String {
-    // Once for what looking itself leaves behind.
+    // Once for what looking itself leaves behind; and there is one variable of ours.
     let look = looks(shell);
     match shell {
-        Shell::Fish => format!("begin; {look}; end > /dev/null\n{look}"),
-        _ => format!("{{ {look} }} > /dev/null\n{look}"),
+        Shell::Fish => format!("set -gx {STAMP} ''\nbegin; {look}; end > /dev/null\n{look}"),
+        _ => format!("export {STAMP}=''\n{{ {look} }} > /dev/null\n{look}"),
     }
 }
 

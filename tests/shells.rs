@@ -18,7 +18,7 @@ type Needs = &'static [&'static str];
 
 fn main() {
     let arguments = Arguments::from_args();
-    let all: [(&str, Needs, fn(Shell) -> Outcome); 11] = [
+    let all: [(&str, Needs, fn(Shell) -> Outcome); 12] = [
         ("each_helper_gives_its_secret_to_its_program", rbw::NEEDS, helpers),
         ("a_rotated_secret_is_the_next_one_fetched", rbw::NEEDS, rotated),
         ("what_rbw_cannot_give_runs_nothing", rbw::NEEDS, cannot),
@@ -29,6 +29,7 @@ fn main() {
         ("options_and_aliases_do_not_disturb", &[], options),
         ("what_is_no_longer_declared_is_gone", &[], gone),
         ("a_shell_starts_without_it", &[], without),
+        ("a_plan_tells_that_the_functions_are_older", &[], stale),
         ("the_terminal_is_the_programs_own", &["tmux"], terminal),
     ];
     let mut trials = Vec::new();
@@ -383,6 +384,39 @@ fn completions(shell: Shell) -> Outcome {
     completed("with-openai zz-unl", "zz")?;
     if shell != Shell::Bash {
         completed("with-openai gh pr-l", "pr-list")?;
+    }
+    Ok(())
+}
+
+fn stale(shell: Shell) -> Outcome {
+    let place = place();
+    fs::remove_file(bin(&place).join("gh"))?;
+    stand_in(&place, "codex", "#!/bin/sh\n");
+    let plan = format!("reconcile plan --json > plan\nreconcile doctor > doctor || true");
+    let told = || -> Result<(String, String), Failed> {
+        let read = |name: &str| fs::read_to_string(place.repository.join(name));
+        Ok((read("plan")?, read("doctor")?))
+    };
+    shell.run(&place, &plan)?.ended(0)?;
+    let (planned, looked) = told()?;
+    same("current", planned.contains("functions_stale"), false)?;
+    same("not there", planned.contains("\"commands\":[\"db\",\"gh\"]"), true)?;
+    same("of the doctor", looked.contains("1 of 3 on the PATH; not here: db, gh"), true)?;
+    same("of the doctor", looked.contains("those of the manifest"), true)?;
+    // Another command, and the functions are older.
+    let script = format!("sed -i 's/commands: .db./commands: [db, psql]/' secrets.manifest.yaml\n{plan}");
+    shell.run(&place, &script)?.ended(0)?;
+    let (planned, looked) = told()?;
+    same("stale", planned.contains("functions_stale") && planned.contains(&shell.init().replace('"', "\\\"")), true)?;
+    let (_, rest) = looked.split_once("not those of the manifest").ok_or("a line of the doctor")?;
+    same("its way out", rest.contains(shell.init()), true)?;
+    // Where no functions are, and where they are of another manifest, a plan says nothing of it.
+    fs::copy(place.manifest(), place.repository.join("other.yaml"))?;
+    let other = format!("{}\nreconcile plan --manifest other.yaml --json > plan", shell.init());
+    for script in ["reconcile plan --json > plan", &other] {
+        Ran::from(shell.command(&place, script, &[] as &[&str]).output()?).ended(0)?;
+        let planned = fs::read_to_string(place.repository.join("plan"))?;
+        same(script, planned.contains("functions_stale") || planned.contains("commands_missing"), false)?;
     }
     Ok(())
 }

@@ -4,6 +4,7 @@ use std::process::ExitCode;
 
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
+use crate::cli::here::Here;
 use crate::cli::project::Project;
 use crate::cli::session::{Keep, Session};
 use crate::cli::terminal::{Terminal, print};
@@ -51,20 +52,53 @@ pub async fn run(global: &Global, terminal: &Terminal) -> Result<ExitCode, Error
         };
         checks.push((format!("host {name}"), check));
     }
+    let mut checks: Vec<_> = checks.into_iter().map(|(what, check)| (what, check.map_err(with_next))).collect();
+    checks.extend(at_run_time(&project));
+    print(&lines(&checks))?;
+    let fine = checks.iter().all(|(_, check)| check.is_ok());
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// What is fine, or what is wrong and what to do about it.
+type Check = Result<String, (String, Option<String>)>;
+
+fn with_next(cause: Cause) -> (String, Option<String>) {
+    (cause.to_string(), cause.next())
+}
+
+/// The commands of the manifest, as this terminal has them.
+fn at_run_time(project: &Project) -> Vec<(String, Check)> {
+    let here = Here::of(project);
+    let mut checks = Vec::new();
+    if here.commands > 0 {
+        let found = here.commands - here.missing.len();
+        let missing: Vec<&str> = here.missing.iter().map(String::as_str).collect();
+        let missing = if missing.is_empty() { String::new() } else { format!("; not here: {}", missing.join(", ")) };
+        checks.push(("commands".to_owned(), Ok(format!("{found} of {} on the PATH{missing}", here.commands))));
+    }
+    let functions = match here.evaluated {
+        Some((_, true)) => Ok("those of the manifest".to_owned()),
+        Some((shell, false)) => Err(("not those of the manifest".to_owned(), Some(shell.line()))),
+        None if here.has_functions => Ok("not in this terminal (reconcile shell-init --help)".to_owned()),
+        None => return checks,
+    };
+    checks.push(("shell functions".to_owned(), functions));
+    checks
+}
+
+fn lines(checks: &[(String, Check)]) -> String {
     let wide = checks.iter().map(|(what, _)| what.chars().count()).max().unwrap_or(0);
     let mut text = String::new();
-    for (what, check) in &checks {
+    for (what, check) in checks {
         match check {
             Ok(fine) => text += &format!("✓ {what:<wide$}   {fine}\n"),
-            Err(cause) => {
-                text += &format!("✗ {what:<wide$}   {cause}\n");
-                if let Some(next) = cause.next() {
+            Err((wrong, next)) => {
+                text += &format!("✗ {what:<wide$}   {wrong}\n");
+                if let Some(next) = next {
                     text += &format!("  {:<wide$}   → {next}\n", "");
                 }
             }
         }
     }
-    print(&text)?;
-    let fine = checks.iter().all(|(_, check)| check.is_ok());
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    text
 }

@@ -9,6 +9,7 @@ mod error;
 mod exec;
 mod get;
 mod git_credential;
+mod here;
 mod list;
 mod plan;
 mod project;

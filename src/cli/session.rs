@@ -4,6 +4,7 @@ use std::time::{Duration, Instant};
 
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
+use crate::cli::here::Here;
 use crate::cli::project::Project;
 use crate::cli::terminal::{Terminal, say};
 use crate::manifest;
@@ -100,13 +101,14 @@ impl<'a> Session<'a> {
         let site = self.project.site();
         let looking = observe::everything(site, &self.vault, &self.key, receipt, wishes, refresh);
         let observed = self.with_patience(looking).await;
-        let plan = plan(Inputs {
+        let mut plan = plan(Inputs {
             manifest: site.manifest,
             desired: &observed.desired,
             actual: &observed.actual,
             receipt: &observed.receipt,
             wishes,
         });
+        plan.notes.extend(Here::of(self.project).notes());
         if let Some(cause) = &observed.stale {
             self.terminal.warning(&format!("the vault was not synced: {cause}"));
         }

@@ -6,6 +6,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
+use crate::digest::Digest;
 use crate::manifest::Manifest;
 
 /// A shell that functions can be made for.
@@ -17,6 +18,28 @@ pub enum Shell {
     Zsh,
     /// fish
     Fish,
+}
+
+/// The variable that tells, wherever functions were evaluated, which.
+pub const STAMP: &str = "RECONCILE_SHELL_INIT";
+
+impl Shell {
+    fn name(self) -> &'static str {
+        match self {
+            Self::Bash => "bash",
+            Self::Zsh => "zsh",
+            Self::Fish => "fish",
+        }
+    }
+
+    /// The line that evaluates the functions.
+    #[must_use]
+    pub fn line(self) -> String {
+        match self {
+            Self::Bash | Self::Zsh => format!("eval \"$(reconcile shell-init {})\"", self.name()),
+            Self::Fish => "reconcile shell-init fish | source".to_owned(),
+        }
+    }
 }
 
 /// The commands that a manifest declares.
@@ -45,6 +68,31 @@ impl<'m> Functions<'m> {
     /// What the shell evaluates. `manifest` is the manifest that the functions will read.
     #[must_use]
     pub fn text(&self, shell: Shell, manifest: &str) -> String {
+        let text = self.definitions(shell, manifest);
+        let stamp = quoted(shell, &self.stamp(shell, manifest));
+        match shell {
+            Shell::Bash | Shell::Zsh => text + &format!("export {STAMP}={stamp}\n"),
+            Shell::Fish => text + &format!("set -gx {STAMP} {stamp};\n"),
+        }
+    }
+
+    /// What [`STAMP`] holds where these functions were evaluated.
+    fn stamp(&self, shell: Shell, manifest: &str) -> String {
+        let digest = Digest::of(self.definitions(shell, manifest).as_bytes());
+        format!("{}:{}:{manifest}", shell.name(), digest.short())
+    }
+
+    /// Which shell evaluated functions of this manifest, and whether they are these. `None` when they are of another
+    /// manifest, or of none.
+    #[must_use]
+    pub fn evaluated(&self, stamp: &str, is_this: impl FnOnce(&str) -> bool) -> Option<(Shell, bool)> {
+        let (name, rest) = stamp.split_once(':')?;
+        let (_, manifest) = rest.split_once(':')?;
+        let shell = [Shell::Bash, Shell::Zsh, Shell::Fish].into_iter().find(|shell| shell.name() == name)?;
+        is_this(manifest).then(|| (shell, self.stamp(shell, manifest) == stamp))
+    }
+
+    fn definitions(&self, shell: Shell, manifest: &str) -> String {
         match shell {
             Shell::Bash | Shell::Zsh => self.posix(shell, manifest),
             Shell::Fish => self.fish(manifest),
@@ -72,7 +120,7 @@ impl<'m> Functions<'m> {
         }
         out += "  :\n}\n";
         // A quoted word is no alias.
-        let manifest = format!("'{}'", manifest.replace('\'', r"'\''"));
+        let manifest = quoted(shell, manifest);
         for (name, option) in self.each() {
             let quoted = if shell == Shell::Zsh { format!("'{name}'") } else { name.to_owned() };
             let call = format!("\\command 'reconcile' '--manifest' {manifest} 'exec' '{option}' '{name}' '--' \"$@\"");
@@ -100,7 +148,7 @@ impl<'m> Functions<'m> {
             let _ = writeln!(out, "  complete -e -c {with};");
         }
         out += "  true;\nend;\n";
-        let manifest = format!("'{}'", manifest.replace('\\', r"\\").replace('\'', r"\'"));
+        let manifest = quoted(Shell::Fish, manifest);
         for (name, option) in self.each() {
             let call = format!("command reconcile --manifest {manifest} exec {option} '{name}' -- $argv");
             let _ = writeln!(out, "function {name}; {call}; end;");
@@ -109,6 +157,14 @@ impl<'m> Functions<'m> {
             let _ = writeln!(out, "complete -c {with} -x -a '(__fish_complete_subcommand)';");
         }
         out
+    }
+}
+
+/// One word, whatever is in it.
+fn quoted(shell: Shell, text: &str) -> String {
+    match shell {
+        Shell::Bash | Shell::Zsh => format!("'{}'", text.replace('\'', r"'\''")),
+        Shell::Fish => format!("'{}'", text.replace('\\', r"\\").replace('\'', r"\'")),
     }
 }
 

@@ -11,6 +11,6 @@ mod process;
 pub use credential::{Asked, answer, credential};
 pub use error::LaunchError;
 pub use fetch::{value, values};
-pub use functions::{Functions, Shell};
+pub use functions::{Functions, STAMP, Shell};
 pub use given::{AsFile, Form, Given, Request, given};
 pub use process::{become_program, check_program};

@@ -335,6 +335,16 @@ pub enum Note {
         /// Where the host sees the dataset.
         dataset: String,
     },
+    /// The shell functions of this terminal are not those of the manifest.
+    FunctionsStale {
+        /// The line that evaluates them.
+        line: String,
+    },
+    /// Commands that have a function in this terminal, and are no program.
+    CommandsMissing {
+        /// Which.
+        commands: BTreeSet<String>,
+    },
     /// What a host says of itself.
     Host {
         /// Which.

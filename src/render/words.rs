@@ -137,6 +137,13 @@ pub(super) fn note(note: &Note) -> (bool, String) {
                 "host.{host}: a unit of {user} configures rbw: reconcile rbw-config --dataset {dataset} --host {host}"
             ),
         ),
+        Note::FunctionsStale { line } => {
+            (true, format!("the shell functions of this terminal are not those of the manifest: {line}"))
+        }
+        Note::CommandsMissing { commands } => {
+            let commands: Vec<&str> = commands.iter().map(String::as_str).collect();
+            (false, format!("not on the PATH of this terminal, and given a secret: {}", commands.join(", ")))
+        }
         Note::Host { host, text } => (false, format!("host.{host}: {}", text.printable())),
     }
 }
