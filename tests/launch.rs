@@ -43,6 +43,7 @@ fn main() {
         rbw("the_value_is_in_one_process_only", one_process),
         rbw("what_rbw_cannot_give_starts_nothing", rbw_cannot),
         rbw("a_locked_vault_is_unlocked_as_the_manifest_says", unlock),
+        rbw("a_plan_warns_of_what_cannot_be_had", warned),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -371,4 +372,28 @@ fn unlock() -> Outcome {
         same("asked on a terminal", account.prompts(), before + 3)?;
     }
     Ok(())
+}
+
+/// Nothing is blocked by it, and nothing is decrypted for it.
+fn warned() -> Outcome {
+    let items = [
+        Item::login("github-token", "me", CANARY),
+        Item::login("github-token", "", "twin"),
+        Item::login("openai-api-key-old", "me", OTHER),
+        Item::login("db/prod", "me", "fine"),
+        // Whether it is empty would have to be decrypted, which no plan does.
+        Item::login("empty", "me", ""),
+    ];
+    let (place, account, _server) = with_rbw(&rbw_manifest("never"), items);
+    let says = [
+        "secret.github-token, wanted at run time: 2 items are called \"github-token\"",
+        "secret.openai-api-key, wanted at run time: no item is called \"openai-api-key\" (did you mean \"openai-api-key-old\"?)",
+    ];
+    let hides = ["secret.db/prod", "secret.empty", CANARY, OTHER];
+    place.run("apply --auto-approve").ended(0)?.hides(&hides)?;
+    let plan = || place.run("plan --detailed-exitcode");
+    plan().ended(0)?.says(&says)?.says(&["No changes."])?.hides(&hides)?;
+    exec(&place, &["empty", "--", "gh"])?.ended(125)?.says(&["the item \"empty\" is empty there"])?;
+    account.lock();
+    plan().hides(&["wanted at run time"]).map(drop)
 }
