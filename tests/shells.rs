@@ -14,11 +14,12 @@ use support::program::{Place, Ran};
 use support::shells::{Prompt, SHELLS, Shell};
 
 type Outcome = Result<(), Failed>;
-type Needs = &'static [&'static str];
+/// Its name, the programs that it needs, and what it does in a shell.
+type Story = (&'static str, &'static [&'static str], fn(Shell) -> Outcome);
 
 fn main() {
     let arguments = Arguments::from_args();
-    let all: [(&str, Needs, fn(Shell) -> Outcome); 12] = [
+    let all: [Story; 12] = [
         ("each_helper_gives_its_secret_to_its_program", rbw::NEEDS, helpers),
         ("a_rotated_secret_is_the_next_one_fetched", rbw::NEEDS, rotated),
         ("what_rbw_cannot_give_runs_nothing", rbw::NEEDS, cannot),
@@ -392,12 +393,12 @@ fn stale(shell: Shell) -> Outcome {
     let place = place();
     fs::remove_file(bin(&place).join("gh"))?;
     stand_in(&place, "codex", "#!/bin/sh\n");
-    let plan = format!("reconcile plan --json > plan\nreconcile doctor > doctor || true");
+    let plan = "reconcile plan --json > plan\nreconcile doctor > doctor || true";
     let told = || -> Result<(String, String), Failed> {
         let read = |name: &str| fs::read_to_string(place.repository.join(name));
         Ok((read("plan")?, read("doctor")?))
     };
-    shell.run(&place, &plan)?.ended(0)?;
+    shell.run(&place, plan)?.ended(0)?;
     let (planned, looked) = told()?;
     same("current", planned.contains("functions_stale"), false)?;
     same("not there", planned.contains("\"commands\":[\"db\",\"gh\"]"), true)?;
