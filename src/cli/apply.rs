@@ -25,9 +25,10 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArgument
     }
     let project = Project::open(global)?;
     warn(&project, terminal);
+    check_targets(&project, &arguments.options.wishes())?;
+    let saved = arguments.plan.as_deref().map(SavedPlan::read).transpose()?;
     let session = Session::open(&project, terminal, Keep::Yes)?;
     let lock = session.lock("apply", global)?;
-    let saved = arguments.plan.as_deref().map(SavedPlan::read).transpose()?;
     let (wishes, refresh) = match &saved {
         Some(saved) => (saved.wishes.wishes()?, saved.wishes.refresh),
         None => (arguments.options.wishes(), arguments.options.refresh),

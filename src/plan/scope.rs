@@ -11,6 +11,8 @@ use crate::plan::{Inputs, Note, Plan, Step};
 pub(super) struct Scope {
     files: BTreeSet<FileName>,
     hosts: BTreeSet<HostName>,
+    /// Whose public keys are in those files.
+    keys_of: BTreeSet<HostName>,
     targeted: bool,
 }
 
@@ -18,7 +20,8 @@ impl Scope {
     pub(super) fn of(inputs: Inputs<'_>) -> Self {
         let manifest = inputs.manifest;
         let targets = &inputs.wishes.targets;
-        let mut scope = Self { files: BTreeSet::new(), hosts: BTreeSet::new(), targeted: !targets.is_empty() };
+        let targeted = !targets.is_empty();
+        let mut scope = Self { files: BTreeSet::new(), hosts: BTreeSet::new(), keys_of: BTreeSet::new(), targeted };
         let named = |address: Address| targets.is_empty() || targets.contains(&address);
         for (file, hosts) in manifest.sops_files() {
             let by_secret = || manifest.boot_secrets(file).any(|(name, ..)| named(Address::Secret(name.clone())));
@@ -34,6 +37,7 @@ impl Scope {
             let of_host = matches!(source, DatasetFile::AgeKeyOf(host) if scope.hosts.contains(host));
             if named(Address::File(file.clone())) || of_host || scope.is_recipient_file(inputs, file) {
                 scope.files.insert(file.clone());
+                scope.keys_of.extend(if let DatasetFile::AgeKeyOf(host) = source { Some(host.clone()) } else { None });
             }
         }
         scope
@@ -50,6 +54,11 @@ impl Scope {
 
     pub(super) fn has_host(&self, host: &HostName) -> bool {
         self.hosts.contains(host)
+    }
+
+    /// Whether it must be decided which key of a host is the right one.
+    pub(super) fn needs_key_of(&self, host: &HostName) -> bool {
+        self.has_host(host) || self.keys_of.contains(host)
     }
 
     /// Says that targeting is in effect and what comes along, and what is worth a line about the rest of the manifest.

@@ -25,7 +25,7 @@ pub(super) enum Trust {
 /// Decides for every host in scope, and notes which keys the plan accepts and which are refused.
 pub(super) fn decide(inputs: Inputs<'_>, scope: &Scope, plan: &mut Plan) -> BTreeMap<HostName, Trust> {
     let mut trusts = BTreeMap::new();
-    for (name, host) in inputs.manifest.hosts.iter().filter(|(name, _)| scope.has_host(name)) {
+    for (name, host) in inputs.manifest.hosts.iter().filter(|(name, _)| scope.needs_key_of(name)) {
         let trust = of_host(inputs, name, host);
         match &trust {
             Trust::Key(key) if accepted(inputs, name) != Some(key) => {

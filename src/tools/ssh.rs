@@ -289,7 +289,7 @@ mod tests {
         assert_eq!(answer.complaint, Untrusted::new("no such thing"));
         let slow = Target::Local.run(&surroundings, "sleep 5", Duration::from_millis(50)).await;
         assert!(matches!(slow, Err(SshError::Unreachable(_))));
-        let flood = Target::Local.run(&surroundings, "head -c 300000 /dev/zero", LOOK).await;
+        let flood = Target::Local.run(&surroundings, "head -c 5000000 /dev/zero", LOOK).await;
         assert!(matches!(flood, Err(SshError::Unclear(_))));
         Ok(())
     }
