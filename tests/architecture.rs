@@ -70,13 +70,14 @@ const OUTSIDE: [&str; 18] = [
 ];
 
 /// Where a value is looked at. Whoever adds a place says here why.
-const SINKS: [(&str, &str); 7] = [
+const SINKS: [(&str, &str); 8] = [
     ("src/secret.rs", "its fingerprint"),
     ("src/sops/write.rs", "encrypted"),
     ("src/apply/activate.rs", "written into a generation, on the host that decrypts"),
     ("src/cli/get.rs", "a pipe, or a terminal with --show"),
     ("src/launch/process.rs", "the environment, or a file without a name, of the program that follows"),
     ("src/launch/credential.rs", "git's pipe"),
+    ("src/tools/rbw/config.rs", "the address of the account, into rbw's own configuration"),
     ("src/tools/file_vault.rs", "a copy of a member of the vault that is a file"),
 ];
 
