@@ -1,4 +1,4 @@
-//! The functions of `shell-init` as somebody meets them in bash, zsh and fish, with the real rbw and at a real terminal.
+//! The functions of `shell-init` as somebody meets them in scripts of bash, zsh and fish, with the real rbw.
 
 mod support;
 
@@ -11,27 +11,24 @@ use support::bitwarden::{Item, rbw};
 use support::launch::{CANARY, TOKENS, arguments, bin, den_vm, environ, place, prepend_to_path, ran, stand_in};
 use support::peers;
 use support::program::{Place, Ran};
-use support::shells::{Prompt, SHELLS, Shell};
+use support::shells::{SHELLS, Shell};
 
 type Outcome = Result<(), Failed>;
-/// Its name, the programs that it needs, and what it does in a shell.
-type Story = (&'static str, &'static [&'static str], fn(Shell) -> Outcome);
+type Row = (&'static str, &'static [&'static str], fn(Shell) -> Outcome);
 
 fn main() {
     let arguments = Arguments::from_args();
-    let all: [Story; 12] = [
+    let all: [Row; 10] = [
         ("each_helper_gives_its_secret_to_its_program", rbw::NEEDS, helpers),
         ("a_rotated_secret_is_the_next_one_fetched", rbw::NEEDS, rotated),
         ("what_rbw_cannot_give_runs_nothing", rbw::NEEDS, cannot),
         ("one_process_of_the_tree_has_it", rbw::NEEDS, one_process),
-        ("no_trace_history_or_variable_has_it", &["tmux", "rbw", "rbw-agent"], no_trace),
         ("arguments_reach_the_program_untouched", &[], untouched),
         ("codes_and_pipes_are_the_programs_own", &[], codes_and_pipes),
         ("options_and_aliases_do_not_disturb", &[], options),
         ("what_is_no_longer_declared_is_gone", &[], gone),
         ("a_shell_starts_without_it", &[], without),
         ("a_plan_tells_that_the_functions_are_older", &[], stale),
-        ("the_terminal_is_the_programs_own", &["tmux"], terminal),
     ];
     let mut trials = Vec::new();
     for shell in SHELLS {
@@ -39,9 +36,6 @@ fn main() {
             let needs: Vec<&str> = needs.iter().copied().chain([shell.name()]).collect();
             trials.push(peers::trial(&format!("{}::{name}", shell.name()), &needs, move || test(shell)));
         }
-        let needs = ["tmux", shell.name()];
-        let name = format!("{}::completions_are_those_of_the_program", shell.name());
-        trials.push(peers::trial(&name, &needs, move || completions(shell)));
     }
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -140,34 +134,6 @@ fn one_process(shell: Shell) -> Outcome {
         let (_, variable, value) = TOKENS[number];
         same(program, saw(program).matches("c4nary").count(), 1)?;
         same(program, saw(program).lines().filter(|line| *line == format!("{variable}={value}")).count(), 1)?;
-    }
-    Ok(())
-}
-
-fn no_trace(shell: Shell) -> Outcome {
-    let (mut place, _account, _server) = den_vm("never");
-    place.variables.insert("XDG_DATA_HOME".to_owned(), place.home.join(".local/share").into());
-    stand_in(&place, "gh", "#!/bin/sh\necho \"$# ${#GITHUB_TOKEN}\" > \"$HOME/told\"\n");
-    let (history, lines, trace) = match shell {
-        Shell::Bash => (".bash_history", "", "set -x"),
-        Shell::Zsh => (".history", "HISTFILE=~/.history HISTSIZE=100 SAVEHIST=100", "set -x"),
-        Shell::Fish => (".local/share/fish/fish_history", "", "set -g fish_trace 1"),
-    };
-    let prompt = Prompt::start(&place, shell, &format!("{lines}\n{}\n", shell.init()))?;
-    prompt.line(trace)?;
-    prompt.line("gh pr list 2> $HOME/trace")?;
-    same("given", prompt.read("told")?.as_str(), "2 13\n")?;
-    same("the screen", prompt.screen()?.contains("c4nary"), false)?;
-    prompt.line("set > $HOME/variables; history > $HOME/remembered; echo > $HOME/listed")?;
-    prompt.read("listed")?;
-    prompt.line("exit")?;
-    let history = place.home.join(history);
-    support::shells::until(|| fs::read_to_string(&history).is_ok_and(|text| text.contains("gh pr list")))?;
-    let remembered = fs::read_to_string(place.home.join("remembered"))?;
-    same("remembered", remembered.contains("gh pr list"), true)?;
-    same("variables", fs::read_to_string(place.home.join("variables"))?.contains("HOME"), true)?;
-    for (path, bytes) in place.files() {
-        same(&path.display().to_string(), String::from_utf8_lossy(&bytes).contains(TOKENS[0].2), false)?;
     }
     Ok(())
 }
@@ -318,75 +284,6 @@ fn without(shell: Shell) -> Outcome {
     fs::remove_file(bin(&place).join("reconcile"))?;
     prepend_to_path(&mut place, OsStr::new("/usr/bin:/bin"));
     starts(&place, "reconcile")
-}
-
-fn terminal(shell: Shell) -> Outcome {
-    let place = place();
-    stand_in(&place, "codex", "#!/bin/sh\necho $$ > \"$HOME/pid\"\nexec sleep 100\n");
-    let reads = "echo up > \"$HOME/reads\" && read -r line && echo \"$line\" > \"$HOME/told\"";
-    stand_in(&place, "gh", &format!("#!/bin/sh\ntest -t 0 && test -t 1 && {reads}\n"));
-    let prompt = Prompt::start(&place, shell, &format!("{}\n", shell.init()))?;
-    let started = || -> Result<String, Failed> { Ok(prompt.read("pid")?.trim().to_owned()) };
-    prompt.line("gh")?;
-    prompt.read("reads")?;
-    prompt.line("typed by somebody")?;
-    same("what was typed", prompt.read("told")?.as_str(), "typed by somebody\n")?;
-    same("its end", prompt.code()?.as_str(), "0")?;
-    prompt.line("codex")?;
-    let pid = started()?;
-    prompt.key("C-c")?;
-    prompt.gone(&pid)?;
-    same("interrupted", prompt.code()?.as_str(), "130")?;
-    prompt.line("with-openai codex")?;
-    let pid = started()?;
-    prompt.key("C-z")?;
-    prompt.reaches(&pid, 'T')?;
-    prompt.line("jobs > $HOME/jobs")?;
-    let stopped = if shell == Shell::Zsh { "suspended" } else { "stopped" };
-    same("a job", prompt.read("jobs")?.to_lowercase().contains(stopped), true)?;
-    prompt.line("fg")?;
-    prompt.reaches(&pid, 'S')?;
-    prompt.key("C-z")?;
-    prompt.reaches(&pid, 'T')?;
-    prompt.line("bg")?;
-    prompt.reaches(&pid, 'S')?;
-    prompt.line("fg")?;
-    // Only what is in the foreground gets it.
-    let in_front = || fs::read_to_string(format!("/proc/{pid}/stat")).unwrap_or_default();
-    support::shells::until(|| {
-        let stat = in_front();
-        let fields: Vec<&str> = stat.rsplit_once(") ").map(|(_, rest)| rest.split(' ').collect()).unwrap_or_default();
-        fields.len() > 5 && fields[2] == fields[5]
-    })?;
-    prompt.key("C-c")?;
-    prompt.gone(&pid)
-}
-
-fn completions(shell: Shell) -> Outcome {
-    let place = place();
-    let own = match shell {
-        Shell::Bash => "complete -W 'pr-list issue' gh",
-        Shell::Zsh => "autoload -Uz compinit && compinit -u -D\n_gh() { compadd pr-list issue }\ncompdef _gh gh",
-        // It brings some for gh, which ask the program itself.
-        Shell::Fish => "",
-    };
-    let answers = "echo complete -c gh -f -a pr-list";
-    let gh = format!("#!/bin/sh\n[ \"$1\" = completion ] && {answers} || echo \"$@\" > \"$HOME/told\"\n");
-    stand_in(&place, "gh", &gh);
-    stand_in(&place, "zz-unlike-any-other", "#!/bin/sh\necho zz > \"$HOME/told\"\n");
-    let prompt = Prompt::start(&place, shell, &format!("{own}\n{}\n", shell.init()))?;
-    let completed = |typed: &str, told: &str| -> Outcome {
-        prompt.typed(typed)?;
-        prompt.key("Tab")?;
-        prompt.key("Enter")?;
-        same(typed, prompt.read("told")?.trim_end(), told)
-    };
-    completed("gh pr-l", "pr-list")?;
-    completed("with-openai zz-unl", "zz")?;
-    if shell != Shell::Bash {
-        completed("with-openai gh pr-l", "pr-list")?;
-    }
-    Ok(())
 }
 
 fn stale(shell: Shell) -> Outcome {
