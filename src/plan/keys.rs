@@ -101,13 +101,16 @@ enum Origin<'a> {
 
 impl<'a> Origin<'a> {
     fn of(inputs: Inputs<'a>, held: &Held<'a>, name: &SecretName, boot: &BootDelivery) -> Self {
-        if let Some(leaf) = held.leaf(&boot.key) {
-            return Self::InPlace(leaf, held.record(&boot.key));
+        let (leaf, record) = (held.leaf(&boot.key), held.record(&boot.key));
+        let is_own = |record: &KeyRecord| record.secret == *name || old_names(inputs, name).contains(&&record.secret);
+        // What was recorded at its key may be another secret: two have changed places, or this one took over.
+        if let Some(leaf) = leaf.filter(|_| record.is_none_or(is_own)) {
+            return Self::InPlace(leaf, record);
         }
-        let old = old_names(inputs, name);
-        match old.into_iter().find_map(|name| held.elsewhere(name)) {
-            Some(record) => Self::Elsewhere(record),
-            None => Self::Missing { removed: held.record(&boot.key).is_some_and(|record| record.secret == *name) },
+        match (old_names(inputs, name).into_iter().find_map(|name| held.elsewhere(name)), leaf) {
+            (Some(record), _) => Self::Elsewhere(record),
+            (None, Some(leaf)) => Self::InPlace(leaf, None),
+            (None, None) => Self::Missing { removed: record.is_some_and(|record| record.secret == *name) },
         }
     }
 
@@ -205,10 +208,14 @@ fn reasons(
                 None => {
                     reasons.insert(Reason::NeverRecorded);
                 }
-                Some(record) if record.leaf != leaf.digest => {
-                    reasons.insert(Reason::EditedOutside);
+                Some(record) => {
+                    if record.secret != *name {
+                        reasons.insert(Reason::Renamed { from: record.secret.clone() });
+                    }
+                    if record.leaf != leaf.digest {
+                        reasons.insert(Reason::EditedOutside);
+                    }
                 }
-                Some(_) => {}
             }
             // The ciphertext shows its plaintext's length: another one proves a change even where nothing is recorded.
             if record.is_none() && value.is_some_and(|value| value.length != leaf.length) {

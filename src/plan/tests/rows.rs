@@ -244,6 +244,30 @@ fn renamed() {
     assert_eq!(plan.counts().destroy, 0);
 }
 
+/// Two secrets whose keys changed places, and one that took over the key of another: what is there is not theirs.
+#[test]
+fn a_key_that_was_another_secrets_is_written_anew() {
+    let at = |a: &str, b: &str| {
+        MANIFEST
+            .replace("{sops: {owner: m,", &format!("{{sops: {{key: {a}, owner: m,"))
+            .replace("{item: bc, delivery: {sops: {}}}", &format!("{{item: bc, delivery: {{sops: {{key: {b}}}}}}}"))
+    };
+    let mut world = World::settled(&at("one", "two"));
+    world.declare(&at("two", "one"));
+    let plan = world.plan();
+    for swapped in ["a", "b/c"] {
+        assert_eq!(reasons(&plan, &secret(swapped)), BTreeSet::from([Reason::DeclarationChanged]));
+    }
+    assert_eq!((plan.counts().encrypt, plan.counts().destroy), (1, 0), "{plan:#?}");
+
+    let mut world = World::settled(&at("one", "two"));
+    let taken = at("one", "two").replace("  a: {item: a,", "  z: {item: d,");
+    world.declare(&taken);
+    assert!(reasons(&world.plan(), &secret("z")).contains(&Reason::NeverRecorded));
+    world.declare(&format!("{taken}moved: [{{from: a, to: z}}]\n"));
+    assert_eq!(reasons(&world.plan(), &secret("z")), BTreeSet::from([Reason::Renamed { from: name("a") }]));
+}
+
 #[test]
 fn recipients_changed() {
     let mut world = World::settled(MANIFEST);

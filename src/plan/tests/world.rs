@@ -16,6 +16,7 @@ use crate::sops::{Leaf, LeafKind, Recipient, SopsFile};
 use crate::text::Untrusted;
 
 pub(super) const HOST_KEY: &str = "age1ql3z7hjy54pw3hyww5ayyfg7zqgvc7w3j2elw8zmrj2kg5sfn9aqmcac8p";
+pub(super) const SECOND_KEY: &str = "age1uaqe6lvmnnttxsy42g8yn37xxugjuqekfcf0dpmjf7wym49js9lsh5lkrs";
 pub(super) const OTHER_KEY: &str = "age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg";
 
 /// Two boot secrets and one for run time, two public files, one host.
@@ -51,6 +52,16 @@ pub(super) struct World {
     pub(super) key: FingerprintKey,
     /// Counts what was written, so that no ciphertext is like another.
     pub(super) writes: u64,
+    /// What nobody without a key can see.
+    pub(super) truth: Truth,
+}
+
+/// What ciphertexts hold, who can open them, and what hosts have installed.
+#[derive(Debug, Clone, Default)]
+pub(super) struct Truth {
+    pub(super) holds: BTreeMap<FileName, BTreeMap<KeyPath, Vec<u8>>>,
+    pub(super) opens: BTreeMap<FileName, BTreeSet<String>>,
+    pub(super) installed: BTreeMap<HostName, BTreeMap<SecretName, Vec<u8>>>,
 }
 
 pub(super) fn name(text: &str) -> SecretName {
@@ -80,32 +91,19 @@ impl World {
     /// Nothing is there but the vault and a host with an identity.
     pub(super) fn new(manifest: &str) -> Self {
         let manifest = parse(manifest);
-        let vault = manifest.secrets.values().filter_map(|secret| secret.item.name.clone());
-        let vault = vault.map(|item| (item.clone(), format!("value of {item}").into_bytes())).collect();
-        let seen = HostState {
-            identity: Observation::Known(IdentityState::Present(recipient(HOST_KEY))),
-            system: None,
-            generation: None,
-            installs: None,
-            sees: None,
-            secrets: BTreeMap::new(),
-            activation: Activation::Unclear,
-            notes: Vec::new(),
-        };
-        let hosts = manifest.hosts.keys().map(|host| (host.clone(), Observation::Known(seen.clone()))).collect();
-        let names = manifest.dataset.files.keys().chain(manifest.hosts.values().map(|host| &host.sops_file));
-        let files = names.map(|file| (file.clone(), Observation::Known(FileState::Absent))).collect();
+        let (files, hosts) = (BTreeMap::new(), BTreeMap::new());
         let mut world = Self {
             actual: Actual { files, index: Observation::Known(IndexState::Absent), hosts },
             manifest,
-            vault,
+            vault: BTreeMap::new(),
             locked: false,
             receipt: Receipt::new("lineage".to_owned(), "/dataset".into()),
             wishes: Wishes::default(),
             key: FingerprintKey::new(&mut [7; 32]),
             writes: 0,
+            truth: Truth::default(),
         };
-        world.show_absent_secrets();
+        world.show_what_is_declared();
         world
     }
 
@@ -118,10 +116,21 @@ impl World {
         world
     }
 
-    fn show_absent_secrets(&mut self) {
-        for (host, state) in &mut self.actual.hosts {
+    /// What is declared has an item; its files and hosts can be looked at.
+    fn show_what_is_declared(&mut self) {
+        let wanted = self.manifest.secrets.values().filter_map(|secret| secret.item.name.clone());
+        for item in wanted {
+            self.vault.entry(item.clone()).or_insert_with(|| format!("value of {item}").into_bytes());
+        }
+        let manifest = &self.manifest;
+        for file in manifest.dataset.files.keys().chain(manifest.hosts.values().map(|host| &host.sops_file)) {
+            self.actual.files.entry(file.clone()).or_insert(Observation::Known(FileState::Absent));
+        }
+        for (number, host) in manifest.hosts.keys().rev().enumerate() {
+            let key = if number == 0 { HOST_KEY } else { SECOND_KEY };
+            let state = self.actual.hosts.entry(host.clone()).or_insert_with(|| Observation::Known(fresh_host(key)));
             let Observation::Known(state) = state else { continue };
-            for (name, secret) in &self.manifest.secrets {
+            for (name, secret) in &manifest.secrets {
                 if secret.boot.as_ref().is_some_and(|boot| boot.hosts.contains(host)) {
                     state.secrets.entry(name.clone()).or_insert(Observation::Known(InstalledState::Absent));
                 }
@@ -255,10 +264,11 @@ impl World {
             })
             .collect();
         let desired = self.desired(&self.manifest.secrets.keys().cloned().collect());
-        let (mut leaves, mut keys) = (BTreeMap::new(), Vec::new());
+        let (mut leaves, mut keys, mut holds) = (BTreeMap::new(), Vec::new(), BTreeMap::new());
         for (name, _, boot) in self.manifest.boot_secrets(file) {
             let Some(Observation::Known(item)) = desired.items.get(name) else { panic!("{name} was not to be had") };
             let Some(Observation::Known(value)) = &item.value else { panic!("{name} has no value") };
+            holds.insert(boot.key.clone(), self.vault[item.name.as_is()].clone());
             let digest = Digest::of(format!("{} {name}", self.writes).as_bytes());
             leaves.insert(boot.key.clone(), Leaf { digest, kind: LeafKind::Str, length: value.length });
             keys.push(KeyRecord {
@@ -270,6 +280,9 @@ impl World {
                 revision: item.revision.clone(),
             });
         }
+        self.truth.holds.insert(file.clone(), holds);
+        let opens = recipients.iter().map(|key| key.as_str().to_owned()).collect();
+        self.truth.opens.insert(file.clone(), opens);
         let sops = sops_file(self.writes, leaves, &recipients);
         let digest = sops.digest;
         self.actual.files.insert(file.clone(), Observation::Known(FileState::Sops(Box::new(sops))));
@@ -284,9 +297,11 @@ impl World {
             return;
         };
         let sops = sops.clone();
-        let mut installed = BTreeMap::new();
+        let (mut installed, mut values) = (BTreeMap::new(), BTreeMap::new());
+        let holds = self.truth.holds.entry(declared.sops_file.clone()).or_default();
         for (name, _, boot) in self.manifest.boot_secrets(&declared.sops_file) {
             let Some(leaf) = sops.leaves.get(&boot.key).filter(|_| boot.hosts.contains(host)) else { continue };
+            values.extend(holds.get(&boot.key).map(|value| (name.clone(), value.clone())));
             let there = Installed {
                 owner: Untrusted::new(boot.owner.clone().unwrap_or_else(|| "root".to_owned())),
                 group: Untrusted::new(boot.group.clone().unwrap_or_else(|| "root".to_owned())),
@@ -295,6 +310,7 @@ impl World {
             };
             installed.insert(name.clone(), Observation::Known(InstalledState::Present(there)));
         }
+        self.truth.installed.insert(host.clone(), values);
         let digest = sops.digest;
         self.on(host, |state| {
             state.installs = Some(digest);
@@ -327,11 +343,20 @@ impl World {
     /// Another manifest in the same world.
     pub(super) fn declare(&mut self, manifest: &str) {
         self.manifest = parse(manifest);
-        for secret in self.manifest.secrets.values() {
-            let item = secret.item.name.clone().unwrap_or_default();
-            self.vault.entry(item.clone()).or_insert_with(|| format!("value of {item}").into_bytes());
-        }
-        self.show_absent_secrets();
+        self.show_what_is_declared();
+    }
+}
+
+fn fresh_host(key: &str) -> HostState {
+    HostState {
+        identity: Observation::Known(IdentityState::Present(recipient(key))),
+        system: None,
+        generation: None,
+        installs: None,
+        sees: None,
+        secrets: BTreeMap::new(),
+        activation: Activation::Unclear,
+        notes: Vec::new(),
     }
 }
 
