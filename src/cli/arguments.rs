@@ -58,6 +58,8 @@ pub enum Command {
     Validate(ValidateArguments),
     /// List the secrets and how each is delivered
     List(JsonArguments),
+    /// Show how far each secret has come: vault, file, host
+    Status(StatusArguments),
     /// Show a saved plan, or what the last apply wrote
     Show(ShowArguments),
     /// Record what is in a sops file as ours, without writing it anew (Terraform's import)
@@ -182,6 +184,24 @@ pub enum Format {
 /// A command that can print JSON.
 #[derive(Debug, Args)]
 pub struct JsonArguments {
+    /// One JSON document
+    #[arg(long)]
+    pub json: bool,
+}
+
+/// `reconcile status`
+#[derive(Debug, Args)]
+#[command(after_help = "Nobody is asked for anything: with a locked vault, what its items' versions tell is told. \
+    Exit codes: 0 everything was compared; 1 something is not known or blocked; 2 with --detailed-exitcode, something \
+    differs.")]
+pub struct StatusArguments {
+    /// Without a sync of the vault, and without ssh
+    #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
+        require_equals = true, action = clap::ArgAction::Set)]
+    pub refresh: bool,
+    /// Exit with 2 when something differs
+    #[arg(long)]
+    pub detailed_exitcode: bool,
     /// One JSON document
     #[arg(long)]
     pub json: bool,

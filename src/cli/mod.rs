@@ -18,6 +18,7 @@ mod saved;
 mod session;
 mod shell_init;
 mod show;
+mod status;
 mod terminal;
 mod validate;
 
@@ -64,6 +65,7 @@ fn run(arguments: Arguments, terminal: &Terminal, hardened: Hardened) -> Result<
         Command::Adopt(options) => on_runtime(adopt::run(&global, terminal, &options)),
         Command::Validate(options) => validate::run(&global, terminal, &options),
         Command::List(options) => list::run(&global, &options),
+        Command::Status(options) => on_runtime(status::run(&global, terminal, &options)),
         Command::Show(options) => show::run(&global, &options),
         Command::Exec(options) => Ok(exec::run(&global, &options, hardened)),
         Command::Get(options) => get::run(&global, &options),

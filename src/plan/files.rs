@@ -78,7 +78,11 @@ fn one(
 }
 
 /// Whether the file may be written at all, whatever is in it.
-fn not_writable<'a>(inputs: Inputs<'a>, file: &FileName, address: &Address) -> Result<&'a FileState, Blocker> {
+pub(super) fn not_writable<'a>(
+    inputs: Inputs<'a>,
+    file: &FileName,
+    address: &Address,
+) -> Result<&'a FileState, Blocker> {
     let seen = inputs.actual.files.get(file).ok_or(Blocker::Unknown(Cause::NotLookedAt))?;
     let state = match seen.cause() {
         Some(cause) => return Err(Blocker::Unknown(cause.clone())),

@@ -141,25 +141,30 @@ fn differences(
     let (mut found, mut unseen) = (BTreeMap::new(), BTreeMap::new());
     let delivered = manifest.secrets.iter().filter_map(|(secret, declared)| Some((secret, declared.boot.as_ref()?)));
     for (secret, boot) in delivered.filter(|(_, boot)| boot.hosts.contains(name)) {
-        match state.secrets.get(secret) {
-            Some(Observation::Known(InstalledState::Present(installed))) => {
-                let differs = attributes(boot, installed, sops);
-                if !differs.is_empty() {
-                    found.insert(secret.clone(), differs);
-                }
-            }
-            Some(Observation::Known(InstalledState::Absent)) => {
-                found.insert(secret.clone(), BTreeSet::from([Difference::Absent]));
-            }
-            Some(Observation::Unknown(cause)) => {
-                unseen.insert(secret.clone(), cause.clone());
-            }
-            None => {
-                unseen.insert(secret.clone(), Cause::NotLookedAt);
-            }
+        match differences_of(boot, state.secrets.get(secret), sops) {
+            Ok(differs) if differs.is_empty() => {}
+            Ok(differs) => drop(found.insert(secret.clone(), differs)),
+            Err(cause) => drop(unseen.insert(secret.clone(), cause)),
         }
     }
     (found, unseen)
+}
+
+/// What of one secret on a host is not as declared.
+///
+/// # Errors
+/// When it could not be looked at.
+pub(super) fn differences_of(
+    boot: &BootDelivery,
+    seen: Option<&Observation<InstalledState>>,
+    sops: &SopsFile,
+) -> Result<BTreeSet<Difference>, Cause> {
+    match seen {
+        Some(Observation::Known(InstalledState::Present(installed))) => Ok(attributes(boot, installed, sops)),
+        Some(Observation::Known(InstalledState::Absent)) => Ok(BTreeSet::from([Difference::Absent])),
+        Some(Observation::Unknown(cause)) => Err(cause.clone()),
+        None => Err(Cause::NotLookedAt),
+    }
 }
 
 /// What of an installed secret is not as declared. What the manifest leaves open is not compared.

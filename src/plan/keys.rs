@@ -171,6 +171,24 @@ pub(super) fn decide(
     }
 }
 
+/// What is not as it should be in the file, whatever the vault holds.
+pub(super) fn seen_in_file(
+    inputs: Inputs<'_>,
+    file: &FileName,
+    held: &Held<'_>,
+    name: &SecretName,
+    boot: &BootDelivery,
+) -> BTreeSet<Reason> {
+    reasons(inputs, file, &Origin::of(inputs, held, name, boot), name, None)
+}
+
+/// Whether the item has another version than the one that was recorded: its value may be another, too.
+pub(super) fn item_changed(inputs: Inputs<'_>, held: &Held<'_>, name: &SecretName, boot: &BootDelivery) -> bool {
+    let Some(Observation::Known(item)) = inputs.desired.items.get(name) else { return false };
+    let record = Origin::of(inputs, held, name, boot).record();
+    record.is_some_and(|record| record.revision.is_some() && !is_proven(record, name, item))
+}
+
 fn unseen(cause: &Cause) -> Verdict {
     if is_fault_of_item(cause) { Verdict::Fault(cause.clone()) } else { Verdict::Unseen(cause.clone()) }
 }

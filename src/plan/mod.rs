@@ -29,6 +29,7 @@ mod model;
 mod proven;
 mod public;
 mod scope;
+mod status;
 mod steps;
 mod trust;
 
@@ -38,6 +39,7 @@ pub use model::{
     Step, Wanted,
 };
 pub use proven::with_proven;
+pub use status::{BootLine, RuntimeLine, Standing, Status, status};
 
 use std::collections::BTreeSet;
 

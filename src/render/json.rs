@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::plan::{Counts, Plan, Step};
+use crate::plan::{Counts, Plan, Status, Step};
 use crate::report::{Event, Outcome, Report};
 
 use super::report::step_text;
@@ -15,6 +15,18 @@ pub const FORMAT_VERSION: &str = "1.0";
 #[must_use]
 pub fn document(plan: &Plan) -> Value {
     json!({"format_version": FORMAT_VERSION, "complete": plan.is_complete(), "summary": plan.counts(), "plan": plan})
+}
+
+/// How far everything has come, as one document.
+#[must_use]
+pub fn status(status: &Status) -> Value {
+    let up_to_date = status.is_complete() && !status.differs();
+    json!({
+        "format_version": FORMAT_VERSION,
+        "complete": status.is_complete(),
+        "up_to_date": up_to_date,
+        "status": status,
+    })
 }
 
 /// A line: `now` is RFC 3339.

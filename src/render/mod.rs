@@ -3,10 +3,12 @@
 pub mod json;
 mod plan;
 mod report;
+mod status;
 mod words;
 
 pub use plan::{Context, drift_text, plan_text};
 pub use report::{end_of_apply, outcome_line, step_text};
+pub use status::status_text;
 
 use anstyle::{AnsiColor, Style as Ansi};
 

@@ -62,7 +62,7 @@ pub fn drift_text(plan: &Plan, context: &Context, style: Style) -> String {
     out
 }
 
-fn first_line(context: &Context, width: usize) -> String {
+pub(super) fn first_line(context: &Context, width: usize) -> String {
     let VaultFacts { kind, account, items, synced } = &context.vault;
     let mut vault = format!("Vault {kind}");
     if *kind == "file" {
@@ -92,7 +92,7 @@ fn thousands(number: usize) -> String {
     out
 }
 
-fn ago(seconds: u64) -> String {
+pub(super) fn ago(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds}s"),
         120..=7199 => format!("{} min", seconds / 60),

@@ -2,4 +2,5 @@
 
 mod property;
 mod rows;
+mod status;
 mod world;

@@ -9,7 +9,7 @@ use crate::digest::Digest;
 use crate::index::Index;
 use crate::manifest::{self, Manifest};
 use crate::observation::{Cause, Observation};
-use crate::plan::{EncryptTo, Inputs, Plan, Step, Wishes, plan, reads};
+use crate::plan::{EncryptTo, Inputs, Plan, Status, Step, Wishes, plan, reads, status};
 use crate::receipt::{FileRecord, KeyRecord, Receipt, Switched, Written};
 use crate::secret::{Fingerprint, FingerprintKey, SecretName, SecretValue};
 use crate::sops::{Leaf, LeafKind, Recipient, SopsFile};
@@ -199,6 +199,12 @@ impl World {
     pub(super) fn plan(&self) -> Plan {
         let desired = self.desired(&self.reads());
         plan(self.inputs(&desired))
+    }
+
+    pub(super) fn status(&self) -> Status {
+        let desired = self.desired(&self.reads());
+        let inputs = self.inputs(&desired);
+        status(inputs, &plan(inputs))
     }
 
     /// Does to the model what an apply does to the world.
