@@ -237,10 +237,14 @@ impl Host {
         );
     }
 
-    /// On again.
+    /// On again, and listening: sshd goes into the background first, and says its number once it listens.
     pub fn power_on(&self) {
         let sshd = peers::find("sshd").expect("sshd is installed");
-        self.root(&format!("{} -f /etc/ssh/sshd_config -E /run/sshd.log", sshd.display()));
+        self.root(&format!(
+            "rm -f /run/sshd.pid; {} -f /etc/ssh/sshd_config -E /run/sshd.log && \
+             for n in $(seq 3000); do [ -s /run/sshd.pid ] && exit 0; sleep 0.01; done; exit 1",
+            sshd.display()
+        ));
     }
 
     /// A `sudo` that works, where NixOS has it: it asks nothing and goes by root's ssh, as setuid programs are not ours
