@@ -52,8 +52,11 @@ async fn one(apply: &Apply<'_>, wanted: &Wanted) -> Result<Collected, Failure> {
     let value = vault.read(&item.identity).await.map_err(|cause| unread(name, &cause))?;
     let fingerprint = Fingerprint::of(apply.key, name, &value);
     match wanted.fingerprint.map(|planned| planned.compare(&fingerprint)) {
-        None | Some(Comparison::Same) => Ok(Collected { secret: name.clone(), value, fingerprint, item }),
-        Some(_) => {
+        // Recorded under a key that is lost: its item's revision was proven unchanged, and no more can be asked for.
+        None | Some(Comparison::Same | Comparison::OtherKey) => {
+            Ok(Collected { secret: name.clone(), value, fingerprint, item })
+        }
+        Some(Comparison::Different) => {
             let what = format!("secret.{name}: its value changed in the vault after it was planned");
             Err(Failure::new(what, Some("reconcile apply")))
         }
