@@ -74,7 +74,7 @@ fn started(
     let wanted: Vec<_> = given.iter().map(|given| (given.secret, given.item)).collect();
     let values = on_runtime(async { Ok(launch::values(&vault, &wanted).await) })??;
     let given: Vec<_> = given.into_iter().zip(values).collect();
-    Ok(launch::become_program(program, arguments, &given, || hardened.undo())?)
+    Ok(launch::become_program(program, arguments, &given, vault.opened_by(), || hardened.undo())?)
 }
 
 /// The vault, opened so that it may ask as the manifest says: a pinentry of its own needs no terminal of ours.

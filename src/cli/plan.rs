@@ -117,6 +117,7 @@ pub(super) fn context(project: &Project, planned: &Planned) -> Context {
     }
     Context {
         vault,
+        now: jiff::Timestamp::now().as_second(),
         took: planned.took,
         dataset: manifest.dataset.path.as_written().to_owned(),
         hosts: manifest.hosts.iter().map(host).collect(),

@@ -7,7 +7,6 @@ use crate::cli::error::Error;
 use crate::cli::here::Here;
 use crate::cli::project::Project;
 use crate::cli::terminal::{Terminal, say};
-use crate::manifest;
 use crate::observation::Cause;
 use crate::observe::{self, Observed};
 use crate::plan::{Inputs, Plan, Wishes, plan};
@@ -145,9 +144,6 @@ impl<'a> Session<'a> {
 pub fn warn(project: &Project, terminal: &Terminal) {
     for warning in &project.checked.warnings {
         terminal.warning(&warning.to_string());
-    }
-    if matches!(project.manifest().vault, manifest::Vault::Bw) {
-        terminal.warning("`vault: {bw: {}}` cannot be read by this version; use rbw");
     }
 }
 

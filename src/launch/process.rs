@@ -60,8 +60,8 @@ enum Seen {
 }
 
 /// Replaces this process by the program: the number, the terminal, signals and the exit code are then its own. It has
-/// the environment of this process and what is given. `before` undoes what was done to this process and would be passed
-/// on. Returns only when it failed.
+/// the environment of this process but for `withheld`, and what is given. `before` undoes what was done to this process
+/// and would be passed on. Returns only when it failed.
 ///
 /// # Errors
 /// When the program cannot be run, or a value cannot be handed over.
@@ -69,10 +69,14 @@ pub fn become_program(
     program: &OsStr,
     arguments: &[OsString],
     given: &[(Given<'_>, SecretValue)],
+    withheld: Option<&str>,
     before: impl FnOnce(),
 ) -> Result<Infallible, LaunchError> {
     let mut command = Command::new(program);
     command.args(arguments);
+    if let Some(variable) = withheld {
+        command.env_remove(variable);
+    }
     // Open until this process is replaced; then they are the program's.
     let mut files = Vec::new();
     for (given, value) in given {

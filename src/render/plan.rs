@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use crate::address::Address;
 use crate::desired::VaultFacts;
-use crate::plan::{Action, Change, Details, Install, Plan};
+use crate::plan::{Action, Change, Details, Install, Plan, Reason};
 
 use super::report::step_text;
 use super::{Style, Tone, words};
@@ -21,6 +21,8 @@ pub struct Context {
     pub vault: VaultFacts,
     /// The dataset directory.
     pub dataset: String,
+    /// When this is read, seconds since 1970.
+    pub now: i64,
     /// How long looking took.
     pub took: Duration,
     /// Each host, as `vm · m@nixos-vm · generation 41`.
@@ -36,7 +38,7 @@ pub fn plan_text(plan: &Plan, context: &Context, style: Style) -> String {
     if !plan.changes.is_empty() {
         out.push_str("reconcile will perform the following actions:\n");
         legend(&mut out, plan, style);
-        changes(&mut out, plan, style);
+        changes(&mut out, plan, context.now, style);
     }
     blocked(&mut out, plan, style);
     unchecked(&mut out, plan, style);
@@ -143,7 +145,7 @@ fn legend(out: &mut String, plan: &Plan, style: Style) {
     out.push('\n');
 }
 
-fn changes(out: &mut String, plan: &Plan, style: Style) {
+fn changes(out: &mut String, plan: &Plan, now: i64, style: Style) {
     let rows: Vec<[String; 4]> = plan.changes.iter().map(columns).collect();
     let table: Vec<&[String; 4]> = plan
         .changes
@@ -170,7 +172,8 @@ fn changes(out: &mut String, plan: &Plan, style: Style) {
             out.push('\n');
         }
         kind = this;
-        let why: Vec<String> = change.reasons.iter().map(words::reason).collect();
+        let mut why: Vec<String> = change.reasons.iter().map(words::reason).collect();
+        why.extend(edited(change, now));
         let does = words::action(change.action, &change.details);
         let heading = format!("# {} {does}: {}", change.address, why.join("; "));
         let _ = writeln!(out, "  {}", style.paint(Tone::Bold, &heading));
@@ -190,6 +193,13 @@ fn more(out: &mut String, hidden: &mut usize) {
         let _ = writeln!(out, "    … {hidden} more (-v shows them all)");
         *hidden = 0;
     }
+}
+
+/// When the item of a value that changed was edited, if the vault says so.
+fn edited(change: &Change, now: i64) -> Option<String> {
+    let Details::Secret { changed_at: Some(at), .. } = change.details else { return None };
+    let seconds = u64::try_from(now - at).ok()?;
+    change.reasons.contains(&Reason::ValueChanged).then(|| format!("its item was edited {} ago", ago(seconds)))
 }
 
 /// Changes of one kind stand together.

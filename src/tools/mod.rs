@@ -1,6 +1,7 @@
 //! The only rooms that start a program or open a socket.
 
 pub mod accounts;
+pub mod bw;
 pub mod file_vault;
 pub mod harden;
 pub mod program;

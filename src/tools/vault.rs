@@ -7,6 +7,7 @@ use crate::manifest::{self, ItemField, ItemRef, Surroundings};
 use crate::observation::Cause;
 use crate::secret::{FingerprintKey, SecretValue};
 use crate::text::Untrusted;
+use crate::tools::bw::{self, Bw};
 use crate::tools::file_vault::FileVault;
 use crate::tools::rbw::Rbw;
 
@@ -17,6 +18,8 @@ const SIMILAR: usize = 3;
 pub enum Vault {
     /// Bitwarden through `rbw`.
     Rbw(Rbw),
+    /// Bitwarden through its own `bw`.
+    Bw(Bw),
     /// A YAML file.
     File(FileVault),
 }
@@ -59,7 +62,7 @@ impl Revisions {
 /// Everything in a vault.
 #[derive(Debug)]
 pub struct Listing {
-    /// `rbw` or `file`.
+    /// `rbw`, `bw` or `file`.
     pub kind: &'static str,
     /// The account or path.
     pub account: String,
@@ -74,7 +77,7 @@ impl Vault {
     /// manifest can narrow that.
     ///
     /// # Errors
-    /// When it is of a kind that this version cannot read, or its path cannot be resolved.
+    /// When its path cannot be resolved, or its file cannot be read.
     pub fn open(
         declared: &manifest::Vault,
         surroundings: &Surroundings,
@@ -87,10 +90,16 @@ impl Vault {
                 let path = path.path(surroundings).map_err(Cause::Unset)?;
                 FileVault::open(&path, key).map(Self::File)
             }
-            manifest::Vault::Bw => Err(Cause::VaultUnavailable {
-                what: Untrusted::new("this version cannot read a vault through bw"),
-                next: "use `vault: {rbw: {}}`".to_owned(),
-            }),
+            manifest::Vault::Bw => Ok(Self::Bw(Bw::new(surroundings.clone()))),
+        }
+    }
+
+    /// The variable of our environment that opens the whole vault, if it has one: no program that we become gets it.
+    #[must_use]
+    pub fn opened_by(&self) -> Option<&'static str> {
+        match self {
+            Self::Bw(_) => Some(bw::SESSION),
+            Self::Rbw(_) | Self::File(_) => None,
         }
     }
 
@@ -101,6 +110,7 @@ impl Vault {
     pub async fn sync(&self) -> Result<(), Cause> {
         match self {
             Self::Rbw(rbw) => rbw.sync().await,
+            Self::Bw(bw) => bw.sync().await,
             Self::File(_) => Ok(()),
         }
     }
@@ -112,6 +122,7 @@ impl Vault {
     pub async fn list(&self) -> Result<Listing, Cause> {
         match self {
             Self::Rbw(rbw) => rbw.list().await,
+            Self::Bw(bw) => bw.list().await,
             Self::File(file) => Ok(file.list()),
         }
     }
@@ -121,6 +132,7 @@ impl Vault {
     pub async fn find(&self, wanted: &[&ItemRef]) -> (VaultFacts, Vec<Result<Item, Cause>>) {
         match self {
             Self::Rbw(rbw) => rbw.find(wanted).await,
+            Self::Bw(bw) => bw.find(wanted).await,
             Self::File(file) => {
                 let listing = file.list();
                 let facts = VaultFacts {
@@ -141,6 +153,7 @@ impl Vault {
     pub async fn read(&self, item: &ItemIdentity) -> Result<SecretValue, Cause> {
         let value = match self {
             Self::Rbw(rbw) => rbw.read(item).await?,
+            Self::Bw(bw) => bw.read(item).await?,
             Self::File(file) => file.read(item)?,
         };
         if value.is_empty() { Err(Cause::ItemEmpty { item: item.id.clone() }) } else { Ok(value) }

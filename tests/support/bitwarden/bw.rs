@@ -83,6 +83,16 @@ impl Account {
         command.stdin(Stdio::null()).output().expect("bw starts")
     }
 
+    /// Forgets the key. The session that there was is worth nothing any more.
+    pub fn lock(&self) {
+        self.succeeds(&["lock"]);
+    }
+
+    /// Unlocked again, with a new session.
+    pub fn unlock(&mut self) {
+        self.session = self.succeeds(&["unlock", "--passwordenv", "BW_PASSWORD", "--raw"]);
+    }
+
     /// Fetches what the server has.
     pub fn sync(&self) {
         self.succeeds(&["sync"]);

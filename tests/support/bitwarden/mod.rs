@@ -81,6 +81,11 @@ impl Server {
         self.locked().vault.put(&item)
     }
 
+    /// Adds an item of an organisation that the account is a member of.
+    pub fn share(&self, item: Item) -> Id {
+        self.locked().vault.share(&item)
+    }
+
     /// Changes an item, as another client does. What the change leaves alone keeps its bytes.
     pub fn edit(&self, id: &Id, change: impl FnOnce(&mut Item)) {
         self.locked().vault.edit(id, false, change);

@@ -99,7 +99,7 @@ fn profile(vault: &Vault) -> Value {
         "premium": true, "premiumFromOrganization": false, "culture": "en-US", "twoFactorEnabled": false,
         "key": vault.sealed_key, "privateKey": vault.sealed_sharing, "accountKeys": account_keys(vault), "securityStamp": "stamp",
         "forcePasswordReset": false, "usesKeyConnector": false, "avatarColor": null, "creationDate": vault.revision().to_string(),
-        "organizations": [], "providers": [], "providerOrganizations": [],
+        "organizations": vault.organisations(), "providers": [], "providerOrganizations": [],
     })
 }
 

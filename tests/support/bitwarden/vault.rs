@@ -9,11 +9,17 @@ use super::crypto::{self, Key, Master};
 use super::item::Item;
 use super::{EMAIL, Id, PASSWORD, ROUNDS};
 
-/// An RSA key in PKCS #8, for sharing with organisations: there are none, but clients read it.
+/// An RSA key in PKCS #8, for sharing with organisations.
 const SHARING: &[u8] = include_bytes!("account-key.der");
 
 /// Its public half, as a SubjectPublicKeyInfo.
 const SHARING_PUBLIC: &[u8] = include_bytes!("account-key.public.der");
+
+/// What seals the items of an organisation.
+const ORGANISATION: &[u8] = include_bytes!("organisation-key");
+
+/// The same, sealed with the public half of the account's RSA key as a cipherstring of type 4.
+const ORGANISATION_SEALED: &str = include_str!("organisation-key.sealed");
 
 /// The account.
 pub struct Vault {
@@ -29,6 +35,8 @@ pub struct Vault {
     revision: Timestamp,
     /// Access tokens of earlier ones are refused.
     generation: u32,
+    /// The id of the organisation that it is a member of, once something was shared with it.
+    organisation: Option<String>,
 }
 
 impl Vault {
@@ -49,6 +57,7 @@ impl Vault {
             folders,
             revision,
             generation: 1,
+            organisation: None,
         }
     }
 
@@ -164,6 +173,28 @@ impl Vault {
         Id(kept["id"].as_str().expect("an id").to_owned())
     }
 
+    /// Shares an item with the account, as somebody else of its organisation does.
+    pub(super) fn share(&mut self, item: &Item) -> Id {
+        let organisation = self.organisation.get_or_insert_with(crypto::uuid).clone();
+        let kept = self.keep(None, &item.seal(&organisation_key(), &Value::Null)).expect("a new one is kept");
+        let shared = self.ciphers.last_mut().expect("the one that was kept");
+        shared["organizationId"] = organisation.into();
+        shared["collectionIds"] = json!([COLLECTION]);
+        Id(kept["id"].as_str().expect("an id").to_owned())
+    }
+
+    /// The organisations, as the profile lists them.
+    pub(super) fn organisations(&self) -> Value {
+        let listed = |id: &String| {
+            json!({
+                "object": "profileOrganization", "id": id, "name": "Ours", "key": ORGANISATION_SEALED, "status": 2, "type": 2,
+                "enabled": true, "userId": self.account, "usePasswordManager": true, "permissions": {},
+                "hasPublicAndPrivateKeys": false, "userIsManagedByOrganization": false, "productTierType": 3,
+            })
+        };
+        self.organisation.iter().map(listed).collect()
+    }
+
     pub(super) fn item(&self, id: &str) -> Option<Item> {
         self.opened(&self.ciphers[self.place(id)?])
     }
@@ -178,6 +209,7 @@ impl Vault {
         let before = self.ciphers[self.place(id).expect("an item of that id")].clone();
         let mut item = self.opened(&before).expect("an item that can be opened");
         change(&mut item);
+        assert!(before["organizationId"].is_null(), "an organisation's item is not edited here");
         let mut sealed = item.seal(&self.key, if anew { &Value::Null } else { &before });
         sealed["folderId"] = self.folder_id(item.folder.as_deref());
         sealed["passwordHistory"] = before["passwordHistory"].clone();
@@ -196,7 +228,9 @@ impl Vault {
     fn opened(&self, cipher: &Value) -> Option<Item> {
         let folder = self.folders.iter().find(|folder| folder["id"] == cipher["folderId"]);
         let folder = folder.and_then(|folder| self.folder_name(folder));
-        Item::open(cipher, &self.key, folder)
+        let organisation = organisation_key();
+        let key = if cipher["organizationId"].is_null() { &self.key } else { &organisation };
+        Item::open(cipher, key, folder)
     }
 
     fn folder_name(&self, folder: &Value) -> Option<String> {
@@ -211,4 +245,11 @@ impl Vault {
         let sealed = self.key.seal(name.as_bytes()).into();
         self.add_folder(&sealed)["id"].clone()
     }
+}
+
+/// Where everything is that is shared.
+const COLLECTION: &str = "4d2f6a0e-2b0c-4a3e-9f57-0c8a4c1d7b11";
+
+fn organisation_key() -> Key {
+    Key::from_bytes(ORGANISATION).expect("64 bytes")
 }
