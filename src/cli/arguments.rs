@@ -56,8 +56,8 @@ pub enum Command {
     Apply(ApplyArguments),
     /// Check the manifest: every mistake at once, without vault or host
     Validate(ValidateArguments),
-    /// List the secrets and how each is delivered
-    List(JsonArguments),
+    /// List the secrets and how each is delivered, or who has access to what
+    List(ListArguments),
     /// Show how far each secret has come: vault, file, host
     Status(StatusArguments),
     /// Show a saved plan, or what the last apply wrote
@@ -181,9 +181,12 @@ pub enum Format {
     Github,
 }
 
-/// A command that can print JSON.
+/// `reconcile list`
 #[derive(Debug, Args)]
-pub struct JsonArguments {
+pub struct ListArguments {
+    /// Who can decrypt each sops file, and who can read each secret
+    #[arg(long)]
+    pub access: bool,
     /// One JSON document
     #[arg(long)]
     pub json: bool,

@@ -1,21 +1,29 @@
-//! `reconcile list`: the secrets and how each is delivered.
+//! `reconcile list`: the secrets and how each is delivered, and who has access to what.
 
 use std::process::ExitCode;
 
 use serde_json::json;
 
-use crate::cli::arguments::{Global, JsonArguments};
+use crate::cli::arguments::{Global, ListArguments};
 use crate::cli::error::Error;
 use crate::cli::project::Project;
-use crate::cli::terminal::print;
-use crate::manifest::{Manifest, Secret};
+use crate::cli::terminal::{Terminal, print};
+use crate::manifest::{Manifest, Secret, Vault};
+use crate::observe::files;
+use crate::plan::{FileSeen, access};
+use crate::receipt::Receipt;
+use crate::render::{access_text, json as document};
 use crate::secret::SecretName;
+use crate::state::Directory;
 use crate::text::Untrusted;
 use crate::tools::vault::field_text;
 
-pub fn run(global: &Global, arguments: &JsonArguments) -> Result<ExitCode, Error> {
+pub fn run(global: &Global, terminal: &Terminal, arguments: &ListArguments) -> Result<ExitCode, Error> {
     let project = Project::open(global)?;
     let manifest = project.manifest();
+    if arguments.access {
+        return who(&project, terminal, arguments.json);
+    }
     if arguments.json {
         let secrets: Vec<_> = manifest.secrets.iter().map(|(name, secret)| as_json(manifest, name, secret)).collect();
         let document = json!({"format_version": "1.0", "name": manifest.name, "secrets": secrets});
@@ -24,6 +32,29 @@ pub fn run(global: &Global, arguments: &JsonArguments) -> Result<ExitCode, Error
         print(&table(manifest))?;
     }
     Ok(ExitCode::SUCCESS)
+}
+
+/// Who has access, as the manifest, the files and the receipt tell. No host is asked.
+fn who(project: &Project, terminal: &Terminal, json: bool) -> Result<ExitCode, Error> {
+    let manifest = project.manifest();
+    let files = files::look(manifest, &project.surroundings, &project.dataset).files;
+    let receipt = Directory::of(manifest, &project.surroundings, &project.dataset)?.receipt()?;
+    let receipt = receipt.unwrap_or_else(|| Receipt::new(String::new(), project.dataset.clone()));
+    let access = access(manifest, &files, &receipt);
+    if json {
+        let document = document::access(&manifest.name, &access);
+        print(&(serde_json::to_string_pretty(&document).map_err(Error::plain)? + "\n"))?;
+    } else {
+        let vault = match &manifest.vault {
+            Vault::Rbw { .. } => "unlocks rbw".to_owned(),
+            Vault::Bw => "unlocks bw".to_owned(),
+            Vault::File { path } => format!("reads {}", path.as_written()),
+        };
+        print(&access_text(&access, &vault, terminal.style))?;
+    }
+    let unknown = |seen: &FileSeen| matches!(seen, FileSeen::Broken { .. } | FileSeen::Unknown { .. });
+    let known = !access.files.values().any(|decrypts| unknown(&decrypts.file));
+    Ok(if known { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
 fn item(secret: &Secret) -> String {

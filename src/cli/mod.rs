@@ -64,7 +64,7 @@ fn run(arguments: Arguments, terminal: &Terminal, hardened: Hardened) -> Result<
         Command::Doctor => on_runtime(doctor::run(&global, terminal)),
         Command::Adopt(options) => on_runtime(adopt::run(&global, terminal, &options)),
         Command::Validate(options) => validate::run(&global, terminal, &options),
-        Command::List(options) => list::run(&global, &options),
+        Command::List(options) => list::run(&global, terminal, &options),
         Command::Status(options) => on_runtime(status::run(&global, terminal, &options)),
         Command::Show(options) => show::run(&global, &options),
         Command::Exec(options) => Ok(exec::run(&global, &options, hardened)),

@@ -21,6 +21,7 @@
 //! | host's live file or secrets are not ours | switch | `HostBehind`, `HostDrifted`, `ActivationFailed` | hosts |
 //! | item missing, ambiguous, empty; vault locked; host unreachable | blocked | `Unknown` | keys, hosts |
 
+mod access;
 mod files;
 mod hosts;
 mod index;
@@ -33,6 +34,7 @@ mod status;
 mod steps;
 mod trust;
 
+pub use access::{Access, Decrypts, FileSeen, Holder, KeyHolder, KeyKnown, Readable, Reader, access};
 pub use hosts::outstanding;
 pub use model::{
     Action, Blocked, Blocker, Change, Counts, Details, Difference, EncryptTo, Install, KeySeen, Note, Plan, Reason,

@@ -268,7 +268,7 @@ fn runtime_lines(inputs: Inputs<'_>) -> Vec<RuntimeLine> {
     runtime.map(line).collect()
 }
 
-fn consumers(runtime: &RuntimeDelivery) -> Vec<String> {
+pub(super) fn consumers(runtime: &RuntimeDelivery) -> Vec<String> {
     let git = runtime.git_credential.iter().flat_map(|git| &git.hosts).map(|host| format!("git {host}"));
     runtime.commands.keys().chain(&runtime.with_command).cloned().chain(git).collect()
 }

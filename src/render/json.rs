@@ -2,7 +2,7 @@
 
 use serde_json::{Value, json};
 
-use crate::plan::{Counts, Plan, Status, Step};
+use crate::plan::{Access, Counts, Plan, Status, Step};
 use crate::report::{Event, Outcome, Report};
 
 use super::report::step_text;
@@ -27,6 +27,12 @@ pub fn status(status: &Status) -> Value {
         "up_to_date": up_to_date,
         "status": status,
     })
+}
+
+/// Who has access to what, as one document.
+#[must_use]
+pub fn access(name: &str, access: &Access) -> Value {
+    json!({"format_version": FORMAT_VERSION, "name": name, "access": access})
 }
 
 /// A line: `now` is RFC 3339.

@@ -1,11 +1,13 @@
 //! Plan and report as text or JSON, without values. Pure: what it needs to know of a terminal is passed in.
 
+mod access;
 pub mod json;
 mod plan;
 mod report;
 mod status;
 mod words;
 
+pub use access::access_text;
 pub use plan::{Context, drift_text, plan_text};
 pub use report::{end_of_apply, outcome_line, step_text};
 pub use status::status_text;

@@ -54,7 +54,7 @@ fn recipients(
     if parts.is_empty() { "its recipients change".to_owned() } else { parts.join(", ") }
 }
 
-fn shortened(text: &str) -> String {
+pub(super) fn shortened(text: &str) -> String {
     let count = text.chars().count();
     if count <= 24 {
         return text.to_owned();

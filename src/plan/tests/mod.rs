@@ -1,5 +1,6 @@
 //! The decision table held to its rows, and to what must hold of every plan.
 
+mod access;
 mod property;
 mod rows;
 mod status;
