@@ -8,7 +8,7 @@ use crate::report::{Event, StepResult};
 use crate::secret::{Comparison, Fingerprint, SecretName, SecretValue};
 use crate::tools::together;
 
-use super::{Apply, Failure, Progress};
+use super::{Apply, Failure, Running};
 
 /// How many values are asked for at a time.
 const AT_ONCE: usize = 4;
@@ -23,22 +23,20 @@ pub(super) struct Collected {
 }
 
 pub(super) async fn all(
-    apply: &Apply<'_>,
+    running: &Running<'_>,
     step: usize,
     file: &FileName,
     items: &[Wanted],
-    progress: &mut Progress,
-    events: &mut dyn FnMut(Event),
 ) -> Result<StepResult, Failure> {
     let mut collected = Vec::with_capacity(items.len());
     for some in items.chunks(AT_ONCE) {
-        for result in together::all(some.iter().map(|wanted| one(apply, wanted))).await {
+        for result in together::all(some.iter().map(|wanted| one(running.apply, wanted))).await {
             collected.push(result?);
         }
-        events(Event::Progress { step, done: collected.len(), total: items.len() });
+        running.tell(Event::Progress { step, done: collected.len(), total: items.len() });
     }
     let values = collected.len();
-    progress.collected.insert(file.clone(), collected);
+    running.progress.borrow_mut().collected.insert(file.clone(), collected);
     Ok(StepResult::Collected { values })
 }
 

@@ -11,27 +11,33 @@ mod switch;
 mod verify;
 mod write;
 
+use std::cell::RefCell;
 use std::collections::BTreeMap;
+use std::num::NonZeroUsize;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
+
+use tokio::sync::Semaphore;
 
 use crate::actual::{Actual, FileState};
 use crate::address::{FileName, HostName};
 use crate::desired::Desired;
-use crate::manifest::{Access, Switch};
 use crate::observation::Cause;
 use crate::observe::Site;
-use crate::plan::{Plan, Step};
+use crate::plan::{Need, Plan, Step};
 use crate::receipt::Receipt;
 use crate::report::{Event, Outcome, Report, StepResult};
 use crate::secret::FingerprintKey;
 use crate::sops::{Recipient, SopsFile};
 use crate::state::{Dataset, Directory};
 use crate::text::Untrusted;
+use crate::tools::together;
 use crate::tools::vault::Vault;
 
 use self::collect::Collected;
-use self::switch::Switching;
+
+/// How many hosts are looked at together, so that many hundreds do not exhaust this machine.
+const LOOKS_AT_ONCE: usize = 64;
 
 /// What an apply works on: the site, what was seen of it when the plan was made, and what is kept.
 pub struct Apply<'a> {
@@ -49,8 +55,10 @@ pub struct Apply<'a> {
     pub desired: &'a Desired,
     /// What files and hosts showed.
     pub actual: &'a Actual,
-    /// Whether a switch may use our terminal; else its lines become events.
+    /// Whether a switch that runs alone may use our terminal; else its lines become events.
     pub terminal: bool,
+    /// How many switches may run at once.
+    pub parallelism: NonZeroUsize,
     /// Set by an interrupt: the step that runs is finished, and nothing is begun after it.
     pub stop: &'a AtomicBool,
 }
@@ -65,6 +73,14 @@ pub struct Failure {
 impl Failure {
     fn new(what: impl Into<String>, next: Option<&str>) -> Self {
         Self { what: Untrusted::new(what), next: next.map(str::to_owned) }
+    }
+
+    /// Several as one; `None` when there are none.
+    fn all_of(failures: Vec<Self>) -> Option<Self> {
+        failures.into_iter().reduce(|one, other| Self {
+            what: Untrusted::new(format!("{}; {}", one.what.as_is(), other.what.as_is())),
+            next: one.next.or(other.next),
+        })
     }
 }
 
@@ -91,33 +107,81 @@ struct Progress {
     encrypted: BTreeMap<FileName, SopsFile>,
 }
 
+/// What the steps that run share. Nothing of it is held while something is waited for.
+struct Running<'a> {
+    apply: &'a Apply<'a>,
+    progress: RefCell<Progress>,
+    events: RefCell<&'a mut dyn FnMut(Event)>,
+    /// The places of switches that run at once, and of other steps.
+    switches: Semaphore,
+    looks: Semaphore,
+    /// Whether a switch has the terminal: several at once cannot.
+    terminal: bool,
+}
+
+impl Running<'_> {
+    fn tell(&self, event: Event) {
+        (self.events.borrow_mut())(event);
+    }
+}
+
 /// Carries out `plan`, tells `events` what happens, and returns their sum. What could be done is done: a step is skipped
 /// only when one that it needs was not.
 pub async fn run(apply: &Apply<'_>, receipt: Receipt, plan: &Plan, events: &mut dyn FnMut(Event)) -> Report {
     let mut progress =
         Progress { receipt, made: BTreeMap::new(), collected: BTreeMap::new(), encrypted: BTreeMap::new() };
-    let mut report = Report::default();
     let accepted = accept(apply, plan, &mut progress);
-    for (number, step) in plan.steps.iter().enumerate() {
-        let stopped = apply.stop.load(Ordering::SeqCst);
-        report.interrupted |= stopped;
-        let undone = |(earlier, outcome): &(Step, Outcome)| !is_done(outcome) && step.needs(earlier);
-        let outcome = match &accepted {
-            Err(failure) if number == 0 => failed(failure),
-            _ if stopped || accepted.is_err() || report.steps.iter().any(undone) => Outcome::Skipped,
-            _ => {
-                events(Event::Started { step: number });
-                one(apply, number, step, &mut progress, events).await
-            }
-        };
-        events(Event::Ended { step: number, outcome: outcome.clone() });
-        report.steps.push((step.clone(), outcome));
+    let running = Running {
+        apply,
+        progress: RefCell::new(progress),
+        events: RefCell::new(events),
+        switches: Semaphore::new(apply.parallelism.get()),
+        looks: Semaphore::new(LOOKS_AT_ONCE),
+        terminal: apply.terminal && !plan.switches_at_once(apply.parallelism),
+    };
+    let mut report = Report::default();
+    for beside in plan.steps.chunk_by(Step::may_run_beside) {
+        let first = report.steps.len();
+        let outcomes = beside.iter().zip(first..).map(|(step, number)| {
+            let ahead = match &accepted {
+                Err(failure) if number == 0 => Err(failed(failure)),
+                Err(_) => Err(Outcome::Skipped),
+                Ok(()) => Ahead::of(step, &report).ok_or(Outcome::Skipped),
+            };
+            one(&running, number, step, ahead)
+        });
+        let outcomes = together::all(outcomes).await;
+        report.steps.extend(beside.iter().cloned().zip(outcomes));
     }
+    report.interrupted = report.steps.iter().any(|(_, outcome)| *outcome == Outcome::Skipped) && is_stopped(apply);
     report
 }
 
-fn is_done(outcome: &Outcome) -> bool {
-    matches!(outcome, Outcome::Done { .. })
+fn is_stopped(apply: &Apply<'_>) -> bool {
+    apply.stop.load(Ordering::SeqCst)
+}
+
+/// How those before a step ended, as far as it matters to it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Ahead {
+    AllDone,
+    /// One of which it only needs that it was begun.
+    SomeFailed,
+}
+
+impl Ahead {
+    /// `None` when something that `step` needs was not done.
+    fn of(step: &Step, report: &Report) -> Option<Self> {
+        let mut ahead = Self::AllDone;
+        for (earlier, outcome) in &report.steps {
+            match (step.needs(earlier), outcome) {
+                (Need::Nothing, _) | (_, Outcome::Done { .. }) => {}
+                (Need::Begun, Outcome::Failed { .. }) => ahead = Self::SomeFailed,
+                _ => return None,
+            }
+        }
+        Some(ahead)
+    }
 }
 
 fn failed(failure: &Failure) -> Outcome {
@@ -135,59 +199,53 @@ fn accept(apply: &Apply<'_>, plan: &Plan, progress: &mut Progress) -> Result<(),
     Ok(())
 }
 
-async fn one(
-    apply: &Apply<'_>,
-    number: usize,
-    step: &Step,
-    progress: &mut Progress,
-    events: &mut dyn FnMut(Event),
-) -> Outcome {
-    let began = Instant::now();
-    let result = match step {
-        Step::MakeIdentity { host } => make_identity(apply, host, progress).await,
-        Step::Publish { file, content, expects } => write::publish(apply, file, content, *expects, progress),
-        Step::Collect { file, items } => collect::all(apply, number, file, items, progress, events).await,
-        Step::Encrypt { file, recipients, expects } => write::encrypt(apply, file, recipients, *expects, progress),
-        Step::Index { files, expects } => write::index(apply, files, *expects, progress),
-        Step::Switch { host } => switch(apply, number, host, progress, events).await,
-        Step::Verify { host, deadline } => verify::arrived(apply, host, Duration::from_secs(*deadline), progress).await,
+async fn one(running: &Running<'_>, number: usize, step: &Step, ahead: Result<Ahead, Outcome>) -> Outcome {
+    let place = match step {
+        Step::Switch(_) => running.switches.acquire().await.ok(),
+        _ => running.looks.acquire().await.ok(),
     };
-    match result {
-        Ok(result) => Outcome::Done { took: began.elapsed(), result },
-        Err(failure) => failed(&failure),
+    let outcome = match ahead {
+        Ok(_) if is_stopped(running.apply) => Outcome::Skipped,
+        Ok(ahead) => {
+            running.tell(Event::Started { step: number });
+            let began = Instant::now();
+            match carry_out(running, number, step, ahead).await {
+                Ok(result) => Outcome::Done { took: began.elapsed(), result },
+                Err(failure) => failed(&failure),
+            }
+        }
+        Err(outcome) => outcome,
+    };
+    running.tell(Event::Ended { step: number, outcome: outcome.clone() });
+    drop(place);
+    outcome
+}
+
+async fn carry_out(running: &Running<'_>, number: usize, step: &Step, ahead: Ahead) -> Result<StepResult, Failure> {
+    let Running { apply, progress, .. } = running;
+    match step {
+        Step::MakeIdentity { host } => make_identity(running, host).await,
+        Step::Publish { file, content, expects } => {
+            write::publish(apply, file, content, *expects, &mut progress.borrow_mut())
+        }
+        Step::Collect { file, items } => collect::all(running, number, file, items).await,
+        Step::Encrypt { file, recipients, expects } => {
+            write::encrypt(apply, file, recipients, *expects, &mut progress.borrow_mut())
+        }
+        Step::Index { files, expects } => write::index(apply, files, *expects, &mut progress.borrow_mut()),
+        Step::Switch(group) => switch::group(running, number, group).await,
+        Step::Verify { host, deadline } => verify::arrived(running, host, Duration::from_secs(*deadline), ahead).await,
     }
 }
 
-async fn make_identity(apply: &Apply<'_>, host: &HostName, progress: &mut Progress) -> Result<StepResult, Failure> {
-    let declared = declared(apply, host)?;
-    let recipient = identity::make(host, declared, apply.site.surroundings).await?;
+async fn make_identity(running: &Running<'_>, host: &HostName) -> Result<StepResult, Failure> {
+    let apply = running.apply;
+    let recipient = identity::make(host, declared(apply, host)?, apply.site.surroundings).await?;
+    let mut progress = running.progress.borrow_mut();
     progress.made.insert(host.clone(), recipient.clone());
     progress.receipt.hosts.entry(host.clone()).or_default().accepted = Some(recipient.clone());
     apply.state.write_receipt(&mut progress.receipt)?;
     Ok(StepResult::MadeIdentity { recipient })
-}
-
-async fn switch(
-    apply: &Apply<'_>,
-    number: usize,
-    host: &HostName,
-    progress: &mut Progress,
-    events: &mut dyn FnMut(Event),
-) -> Result<StepResult, Failure> {
-    if let Some(sops) = sops_of(apply, host, progress) {
-        verify::seen_by_host(apply, host, sops).await?;
-    }
-    let target = declared(apply, host)?;
-    let silent = target.access == Access::Local && matches!(target.switch, Some(Switch::Activate { .. }));
-    if apply.terminal && !silent {
-        events(Event::TookTerminal { step: number });
-    }
-    let mut line = |line: Untrusted| events(Event::Output { step: number, line });
-    let output = if apply.terminal { switch::Output::Inherit } else { switch::Output::Lines(&mut line) };
-    let Site { manifest, surroundings, dataset } = apply.site;
-    let switching = Switching { name: host, host: target, manifest, surroundings, dataset };
-    switching.run(output).await?;
-    Ok(StepResult::Switched)
 }
 
 fn declared<'a>(apply: &Apply<'a>, host: &HostName) -> Result<&'a crate::manifest::Host, Failure> {
@@ -195,13 +253,14 @@ fn declared<'a>(apply: &Apply<'a>, host: &HostName) -> Result<&'a crate::manifes
 }
 
 /// The sops file of a host, as this apply wrote it or as it was found.
-fn sops_of<'a>(apply: &'a Apply<'_>, host: &HostName, progress: &'a Progress) -> Option<&'a SopsFile> {
+fn sops_of(running: &Running<'_>, host: &HostName) -> Option<SopsFile> {
+    let apply = running.apply;
     let file = &apply.site.manifest.hosts.get(host)?.sops_file;
-    if let Some(sops) = progress.encrypted.get(file) {
-        return Some(sops);
+    if let Some(sops) = running.progress.borrow().encrypted.get(file) {
+        return Some(sops.clone());
     }
     match apply.actual.files.get(file)?.known()? {
-        FileState::Sops(sops) => Some(sops),
+        FileState::Sops(sops) => Some((**sops).clone()),
         _ => None,
     }
 }

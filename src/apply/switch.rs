@@ -1,46 +1,86 @@
 //! Brings a host's new file into effect: the declared command, `nixos-rebuild`, or our own activation. Whether it
 //! arrived is seen afterwards; an exit code proves nothing.
 
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use tokio::process::Command;
 
 use crate::address::HostName;
-use crate::manifest::{Access, Become, Host, Manifest, Place, Surroundings, Switch};
+use crate::manifest::{Access, Become, Host, Manifest, Place, Placeholder, Surroundings, Switch, filled_in};
+use crate::observe::Site;
 use crate::observe::hosts::path_on_host;
+use crate::plan::Group;
+use crate::report::{Event, StepResult};
 use crate::sops::Identities;
 use crate::state::{Dataset, SOPS_FILE_LIMIT};
 use crate::text::Untrusted;
 use crate::tools::program::{self, Shown};
 use crate::tools::ssh::{Target, quoted};
+use crate::tools::together;
 
-use super::Failure;
 use super::activate::{ToInstall, activate};
+use super::{Failure, Running, declared, verify};
 
 /// Where what a switch prints goes.
-pub(super) enum Output<'a> {
+enum Output<'a> {
     /// To our own terminal, which it may read from as well: `ssh -t` asks for a sudo password.
     Inherit,
     /// Line by line to this.
     Lines(&'a mut dyn FnMut(Untrusted)),
 }
 
-/// One host to switch.
-pub(super) struct Switching<'a> {
-    pub(super) name: &'a HostName,
-    pub(super) host: &'a Host,
-    pub(super) manifest: &'a Manifest,
-    pub(super) surroundings: &'a Surroundings,
+/// Switches the hosts of a group. One that does not see its new file yet is left out, and told; the others go on.
+pub(super) async fn group(running: &Running<'_>, number: usize, group: &Group) -> Result<StepResult, Failure> {
+    let apply = running.apply;
+    let hosts = group.hosts();
+    let seen = together::all(hosts.iter().map(|host| verify::seen_by_host(running, host))).await;
+    let (mut ready, mut failures) = (Vec::new(), Vec::new());
+    for (host, seen) in hosts.into_iter().zip(seen) {
+        match seen {
+            Ok(()) => ready.push(host),
+            Err(failure) => failures.push(failure),
+        }
+    }
+    if let Some(first) = ready.first() {
+        let host = declared(apply, first)?;
+        let silent = host.access == Access::Local && matches!(host.switch, Some(Switch::Activate { .. }));
+        if running.terminal && !silent {
+            running.tell(Event::TookTerminal { step: number });
+        }
+        let mut line = |line: Untrusted| running.tell(Event::Output { step: number, line });
+        let output = if running.terminal { Output::Inherit } else { Output::Lines(&mut line) };
+        let Site { manifest, surroundings, dataset } = apply.site;
+        let alone = matches!(group, Group::Alone { .. });
+        let switching = Switching { hosts: &ready, alone, name: first, host, manifest, surroundings, dataset };
+        failures.extend(switching.run(output).await.err());
+    }
+    Failure::all_of(failures).map_or(Ok(StepResult::Switched), Err)
+}
+
+/// Hosts that one command switches.
+struct Switching<'a> {
+    hosts: &'a [&'a HostName],
+    /// Whether the command is that of one host.
+    alone: bool,
+    /// The first of them. How it is switched is the same for all.
+    name: &'a HostName,
+    host: &'a Host,
+    manifest: &'a Manifest,
+    surroundings: &'a Surroundings,
     /// The dataset directory.
-    pub(super) dataset: &'a Path,
+    dataset: &'a Path,
 }
 
 impl Switching<'_> {
     /// Runs what is declared, to its end.
-    pub(super) async fn run(&self, output: Output<'_>) -> Result<(), Failure> {
+    async fn run(&self, output: Output<'_>) -> Result<(), Failure> {
         let argv = match &self.host.switch {
             None => return Ok(()),
-            Some(Switch::Command(argv)) => argv.iter().map(|word| self.filled_in(word)).collect(),
+            Some(Switch::Command(argv)) => filled_in(argv, self.hosts, &|placeholder| match placeholder {
+                Placeholder::Dataset => Some(self.dataset.display().to_string()),
+                Placeholder::SopsFile => Some(self.sops_file(self.host).display().to_string()),
+                _ => None,
+            }),
             Some(Switch::NixosRebuild { flake, inputs, target_host, build_host }) => {
                 let mut argv = vec!["nixos-rebuild", "switch", "--flake", flake, "--no-write-lock-file"]
                     .into_iter()
@@ -67,11 +107,13 @@ impl Switching<'_> {
         self.command(&argv, output).await
     }
 
-    fn filled_in(&self, word: &str) -> String {
-        let dataset = self.dataset.to_string_lossy();
-        word.replace("{host}", self.name.as_str())
-            .replace("{dataset}", &dataset)
-            .replace("{sops_file}", &format!("{dataset}/{}", self.host.sops_file))
+    fn sops_file(&self, host: &Host) -> PathBuf {
+        self.dataset.join(host.sops_file.as_str())
+    }
+
+    /// `host.vm`, or `host.web-1, host.web-2`.
+    fn addresses(&self) -> String {
+        self.hosts.iter().map(|host| format!("host.{host}")).collect::<Vec<_>>().join(", ")
     }
 
     fn input(&self, path: &str) -> Result<String, Failure> {
@@ -84,16 +126,22 @@ impl Switching<'_> {
 
     async fn command(&self, argv: &[String], output: Output<'_>) -> Result<(), Failure> {
         let Some((program, arguments)) = argv.split_first() else {
-            return Err(Failure::new(format!("host.{}: the switch command is empty", self.name), None));
+            return Err(Failure::new(format!("{}: the switch command is empty", self.addresses()), None));
         };
         let mut command = program::command_in(program, &self.surroundings.variables);
-        let file = self.dataset.join(self.host.sops_file.as_str());
+        let names: Vec<&str> = self.hosts.iter().map(|host| host.as_str()).collect();
         command
             .args(arguments)
             .current_dir(&self.surroundings.directory)
-            .env("RECONCILE_HOST", self.name.as_str())
-            .env("RECONCILE_DATASET", self.dataset)
-            .env("RECONCILE_SOPS_FILE", file);
+            .env("RECONCILE_HOSTS", names.join(" "))
+            .env("RECONCILE_DATASET", self.dataset);
+        if self.alone {
+            command.env("RECONCILE_HOST", names.join(" "));
+        }
+        let of = |name: &&HostName| self.manifest.hosts.get(*name).map(|host| &host.sops_file);
+        if self.hosts.iter().all(|name| of(name) == Some(&self.host.sops_file)) {
+            command.env("RECONCILE_SOPS_FILE", self.sops_file(self.host));
+        }
         let by_hand = argv.iter().map(|word| word_of(word)).collect::<Vec<_>>().join(" ");
         self.shown(command, output, program, &by_hand).await
     }
@@ -111,13 +159,18 @@ impl Switching<'_> {
             Output::Inherit => program::run_shown(command, Shown::Inherit).await,
             Output::Lines(show) => program::run_shown(command, Shown::Lines(&mut |line| keep(line, show))).await,
         };
-        let how = match ended.map_err(|error| Failure::new(format!("host.{}: {error}", self.name), None))? {
+        let how = match ended.map_err(|error| Failure::new(format!("{}: {error}", self.addresses()), None))? {
             Some(0) => return Ok(()),
             Some(code) => format!("ended with code {code}"),
             None => "was ended by a signal".to_owned(),
         };
-        let said = if last.is_empty() { String::new() } else { format!(": {}", Untrusted::new(last).printable()) };
-        Err(Failure::new(format!("host.{}: {program} {how}{said}", self.name), Some(by_hand)))
+        // Of several hosts it need not be about the one that failed.
+        let said = if last.is_empty() || self.hosts.len() > 1 {
+            String::new()
+        } else {
+            format!(": {}", Untrusted::new(last).printable())
+        };
+        Err(Failure::new(format!("{}: {program} {how}{said}", self.addresses()), Some(by_hand)))
     }
 
     fn activate_here(&self, symlink: &Place) -> Result<(), Failure> {
@@ -141,7 +194,7 @@ impl Switching<'_> {
                 .map_err(|cause| Failure::new(cause.to_string(), cause.next().as_deref()))
         };
         let Some(dataset) = &self.host.path_on_host else {
-            let what = format!("host.{} does not see the dataset, so that it cannot activate", self.name);
+            let what = format!("{} does not see the dataset, so that it cannot activate", self.addresses());
             return Err(Failure::new(what, Some("declare path_on_host")));
         };
         let words = [

@@ -4,19 +4,19 @@ use std::process::ExitCode;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
-use indicatif::{ProgressBar, ProgressStyle};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::apply::{self, Apply};
 use crate::cli::arguments::{ApplyArguments, Global};
 use crate::cli::error::Error;
 use crate::cli::plan::{check_targets, context, print_json};
+use crate::cli::progress::Progress;
 use crate::cli::project::Project;
 use crate::cli::saved::{SavedPlan, essence};
 use crate::cli::session::{Keep, Planned, Session, warn};
 use crate::cli::terminal::{Terminal, print, say};
-use crate::plan::{Plan, Step};
-use crate::render::{self, json, outcome_line, plan_text, step_text};
-use crate::report::{Event, Report};
+use crate::render::{self, json, plan_text};
+use crate::report::Report;
 use crate::state::Dataset;
 
 pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArguments) -> Result<ExitCode, Error> {
@@ -63,7 +63,7 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArgument
         }
         planned = again;
     }
-    let report = carry_out(&project, &session, &planned, terminal, arguments.json).await?;
+    let report = carry_out(&project, &session, &planned, terminal, arguments).await?;
     drop(lock);
     let counts = planned.plan.counts();
     if arguments.json {
@@ -90,8 +90,9 @@ async fn carry_out(
     session: &Session<'_>,
     planned: &Planned,
     terminal: &Terminal,
-    json: bool,
+    arguments: &ApplyArguments,
 ) -> Result<Report, Error> {
+    let json = arguments.json;
     let dataset = Dataset::open_or_create(&project.dataset)?;
     let stop = Arc::new(AtomicBool::new(false));
     let watching = tokio::spawn(watch_interrupts(Arc::clone(&stop)));
@@ -104,9 +105,10 @@ async fn carry_out(
         desired: &planned.observed.desired,
         actual: &planned.observed.actual,
         terminal: terminal.animated && !json,
+        parallelism: arguments.parallelism.unwrap_or(project.manifest().parallelism),
         stop: &stop,
     };
-    let mut progress = Progress::new(&planned.plan, terminal, json);
+    let mut progress = Progress::new(&planned.plan, work.parallelism, terminal, json);
     let receipt = planned.observed.receipt.clone();
     let report = apply::run(&work, receipt, &planned.plan, &mut |event| progress.show(&event)).await;
     watching.abort();
@@ -115,87 +117,18 @@ async fn carry_out(
 
 /// The first interrupt lets the current step end; the second ends the program at once.
 async fn watch_interrupts(stop: Arc<AtomicBool>) {
-    while tokio::signal::ctrl_c().await.is_ok() {
+    let Ok(mut terminated) = signal(SignalKind::terminate()) else { return };
+    loop {
+        let interrupted = tokio::select! {
+            interrupt = tokio::signal::ctrl_c() => interrupt.is_ok(),
+            terminate = terminated.recv() => terminate.is_some(),
+        };
+        if !interrupted {
+            return;
+        }
         if stop.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        say("Interrupted: the current step is finished first. Once more to stop at once.");
-    }
-}
-
-/// Shows the steps as they go: a spinner on a terminal, a line at the end of each elsewhere.
-struct Progress<'a> {
-    steps: &'a [Step],
-    terminal: &'a Terminal,
-    json: bool,
-    /// Of the longest step.
-    width: usize,
-    /// The step whose heading was printed last.
-    headed: Option<usize>,
-    spinner: Option<ProgressBar>,
-}
-
-impl<'a> Progress<'a> {
-    fn new(plan: &'a Plan, terminal: &'a Terminal, json: bool) -> Self {
-        let width = plan.steps.iter().map(|step| step_text(step).chars().count()).max().unwrap_or_default();
-        Self { steps: &plan.steps, terminal, json, width, headed: None, spinner: None }
-    }
-
-    fn show(&mut self, event: &Event) {
-        if self.json {
-            let now = jiff::Timestamp::now().to_string();
-            if let Some(line) = json::event(self.steps, event, &now) {
-                // A reader that went away does not stop an apply half-way.
-                let _ = print(&format!("{line}\n"));
-            }
-            return;
-        }
-        match event {
-            Event::Started { step } => self.start(*step),
-            Event::Progress { step, done, total } => {
-                if let (Some(spinner), Some(step)) = (&self.spinner, self.steps.get(*step)) {
-                    spinner.set_message(format!("{} ({done} of {total})", step_text(step)));
-                }
-            }
-            Event::TookTerminal { step } => self.head(*step),
-            Event::Output { step, line } => {
-                self.head(*step);
-                say(&format!("  │ {}", line.printable()));
-            }
-            Event::Ended { step, outcome } => {
-                self.end_spinner();
-                if let Some(step) = self.steps.get(*step) {
-                    let _ = print(&format!("{}\n", outcome_line(step, outcome, self.width, self.terminal.style)));
-                }
-            }
-        }
-    }
-
-    fn start(&mut self, number: usize) {
-        let Some(step) = self.steps.get(number).filter(|_| self.terminal.animated) else { return };
-        let spinner = ProgressBar::new_spinner();
-        if let Ok(style) = ProgressStyle::with_template("{spinner} {msg} [{elapsed}]") {
-            spinner.set_style(style);
-        }
-        spinner.set_message(step_text(step));
-        spinner.enable_steady_tick(std::time::Duration::from_millis(120));
-        self.spinner = Some(spinner);
-    }
-
-    /// The heading above what a step's program prints, once.
-    fn head(&mut self, number: usize) {
-        self.end_spinner();
-        if self.headed != Some(number)
-            && let Some(step) = self.steps.get(number)
-        {
-            self.headed = Some(number);
-            say(&format!("── {}", step_text(step)));
-        }
-    }
-
-    fn end_spinner(&mut self) {
-        if let Some(spinner) = self.spinner.take() {
-            spinner.finish_and_clear();
-        }
+        say("Interrupted: what runs is finished first, and nothing is begun after it. Once more to stop at once.");
     }
 }

@@ -1,6 +1,7 @@
 //! The arguments, as clap reads them and as the manual page and the completions show them.
 
 use std::ffi::OsString;
+use std::num::NonZeroUsize;
 use std::path::PathBuf;
 use std::str::FromStr;
 use std::time::Duration;
@@ -157,6 +158,9 @@ pub struct ApplyArguments {
     /// Do not ask
     #[arg(long)]
     pub auto_approve: bool,
+    /// How many switches may run at once; else the manifest's `parallelism`, else 1, which has the terminal
+    #[arg(long, value_name = "N")]
+    pub parallelism: Option<NonZeroUsize>,
     /// One JSON object a line
     #[arg(long)]
     pub json: bool,

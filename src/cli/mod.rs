@@ -12,6 +12,7 @@ mod git_credential;
 mod here;
 mod list;
 mod plan;
+mod progress;
 mod project;
 mod rbw_config;
 mod saved;

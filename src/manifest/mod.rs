@@ -10,6 +10,7 @@ mod place;
 mod schema;
 mod shape;
 mod source;
+mod switch;
 mod tree;
 
 #[cfg(test)]
@@ -18,10 +19,11 @@ mod tests;
 pub use finding::{Checked, Finding, ManifestError, Severity};
 pub use model::{
     Access, Become, BootDelivery, Dataset, DatasetFile, GitCredential, Host, ItemField, ItemRef, Manifest, Mode, Moved,
-    RbwConfig, RecipientSource, RuntimeDelivery, Secret, Switch, Unlock, Vault,
+    RbwConfig, RecipientSource, RuntimeDelivery, Secret, Unlock, Vault,
 };
 pub use place::{Place, Surroundings, UnsetVariable, is_destination};
 pub use schema::schema;
+pub use switch::{Placeholder, Switch, filled_in};
 
 use crate::digest::Digest;
 

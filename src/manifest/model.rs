@@ -1,12 +1,13 @@
 //! The manifest's types, complete and checked: whoever holds a [`Manifest`] need not check it again.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 use serde::Serialize;
 
 use crate::address::{FileName, HostName, KeyPath};
 use crate::digest::Digest;
-use crate::manifest::Place;
+use crate::manifest::{Place, Switch};
 use crate::secret::SecretName;
 use crate::sops::Recipient;
 
@@ -25,6 +26,8 @@ pub struct Manifest {
     pub receipt: Option<Place>,
     /// The directory of generated files.
     pub dataset: Dataset,
+    /// How many switches may run at once.
+    pub parallelism: NonZeroUsize,
     /// The machines that decrypt.
     pub hosts: BTreeMap<HostName, Host>,
     /// The secrets.
@@ -134,29 +137,6 @@ pub enum RecipientSource {
     Literal(Recipient),
     /// The host's ssh ed25519 key, converted as sops-nix does.
     SshHostKey,
-}
-
-/// How a new file is brought into effect on a host.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub enum Switch {
-    /// A command on this machine, run in the manifest's directory: an argv with `{host}`, `{dataset}`, `{sops_file}`.
-    Command(Vec<String>),
-    /// `nixos-rebuild switch`.
-    NixosRebuild {
-        /// The flake reference, such as `.#vm`.
-        flake: String,
-        /// Inputs to override: name → path, or `dataset`.
-        inputs: BTreeMap<String, String>,
-        /// `--target-host`.
-        target_host: Option<Place>,
-        /// `--build-host`.
-        build_host: Option<Place>,
-    },
-    /// Our own activation: generations beside a symlink, switched atomically.
-    Activate {
-        /// The symlink, such as `/run/secrets` (for `local: {}`, relative to the manifest).
-        symlink_path: Place,
-    },
 }
 
 /// `~/.config/rbw/config.json` of a user on a host.

@@ -44,6 +44,9 @@ pub(super) struct Source {
     /// The directory of generated files: outside of the repository, and readable by the build.
     #[schemars(required)]
     pub(super) dataset: Option<DatasetSource>,
+    /// How many switches may run at once; 1 when not said, since only one can have the terminal.
+    #[schemars(range(min = 1))]
+    pub(super) parallelism: Option<u16>,
     /// The machines that decrypt, by name.
     #[schemars(extend("propertyNames" = schema::names(), "defaultSnippets" = schema::host_snippets()))]
     pub(super) hosts: Option<BTreeMap<String, HostSource>>,
@@ -210,7 +213,8 @@ pub(super) struct RecipientSource {
 #[schemars(deny_unknown_fields)]
 #[schemars(extend("minProperties" = 1, "maxProperties" = 1, "errorMessage" = "exactly one of: command, nixos_rebuild, activate"))]
 pub(super) struct SwitchSource {
-    /// A command on this machine, in the manifest's directory. `{host}`, `{dataset}` and `{sops_file}` are replaced.
+    /// A command on this machine, in the manifest's directory. `{host}`, `{dataset}` and `{sops_file}` are replaced. With
+    /// `{hosts}` (`a,b`) or `{each_host}` (its word once for each) one command switches all hosts that have the same.
     pub(super) command: Option<Vec<String>>,
     /// `nixos-rebuild switch`
     pub(super) nixos_rebuild: Option<NixosRebuildSource>,

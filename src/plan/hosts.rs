@@ -5,17 +5,17 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::actual::{Activation, FileState, HostState, Installed, InstalledState};
 use crate::address::{Address, FileName, HostName};
 use crate::digest::Digest;
-use crate::manifest::{BootDelivery, Host, Manifest, Switch};
+use crate::manifest::{BootDelivery, Host, Manifest, Placeholder, Switch, filled_in};
 use crate::observation::{Cause, Observation};
 use crate::plan::files::FileVerdict;
 use crate::plan::index::IndexVerdict;
 use crate::plan::scope::Scope;
 use crate::plan::trust::Trust;
-use crate::plan::{Action, Blocked, Blocker, Change, Details, Difference, Inputs, Note, Plan, Reason};
+use crate::plan::{Action, Blocked, Blocker, Change, Details, Difference, Group, Inputs, Note, Plan, Reason};
 use crate::secret::SecretName;
 use crate::sops::SopsFile;
 
-/// Decides for every host in scope, and returns those to switch.
+/// Decides for every host in scope, and returns those to switch: each alone, or together where one command takes them.
 pub(super) fn decide(
     inputs: Inputs<'_>,
     scope: &Scope,
@@ -23,19 +23,50 @@ pub(super) fn decide(
     files: &BTreeMap<FileName, FileVerdict>,
     index: &IndexVerdict,
     plan: &mut Plan,
-) -> BTreeSet<HostName> {
-    let mut switched = BTreeSet::new();
+) -> Vec<Group> {
+    let mut switched = BTreeMap::new();
     for (name, host) in inputs.manifest.hosts.iter().filter(|(name, _)| scope.has_host(name)) {
         let Some(verdict) = files.get(&host.sops_file) else { continue };
         // A host whose key is refused might not be able to decrypt what it would be switched to.
         let refused = matches!(trusts.get(name), None | Some(Trust::Blocked(_)));
-        if !refused && one(inputs, name, host, verdict, index, plan) {
-            switched.insert(name.clone());
+        if !refused {
+            switched.extend(one(inputs, name, host, verdict, index, plan).map(|reasons| (name, reasons)));
         }
     }
-    switched
+    let groups = groups(inputs.manifest, switched.keys().copied());
+    for (name, reasons) in switched {
+        let Some(switch) = inputs.manifest.hosts.get(name).and_then(|host| host.switch.as_ref()) else { continue };
+        let group = groups.iter().find(|group| group.hosts().contains(&name));
+        let everything = !matches!(switch, Switch::Activate { .. });
+        let details =
+            Details::Host { switch: described(switch, &group.map(Group::hosts).unwrap_or_default()), everything };
+        plan.changes.push(Change { address: Address::Host(name.clone()), action: Action::Switch, reasons, details });
+    }
+    groups
 }
 
+/// Hosts whose command takes several, and is the same, are switched by it together.
+fn groups<'a>(manifest: &Manifest, switched: impl Iterator<Item = &'a HostName>) -> Vec<Group> {
+    let mut groups = Vec::new();
+    // By their command, and by the sops file where the command names it.
+    let mut known: BTreeMap<(&[String], Option<&FileName>), usize> = BTreeMap::new();
+    for name in switched {
+        let Some(host) = manifest.hosts.get(name) else { continue };
+        let Some(Switch::Command(argv)) = host.switch.as_ref().filter(|switch| switch.takes_several()) else {
+            groups.push(Group::Alone { host: name.clone() });
+            continue;
+        };
+        let file = Placeholder::SopsFile.is_in(argv).then_some(&host.sops_file);
+        let at = *known.entry((argv, file)).or_insert(groups.len());
+        match groups.get_mut(at) {
+            Some(Group::Together { hosts }) => drop(hosts.insert(name.clone())),
+            _ => groups.push(Group::Together { hosts: BTreeSet::from([name.clone()]) }),
+        }
+    }
+    groups
+}
+
+/// Why a host is switched; nothing when it is not.
 fn one(
     inputs: Inputs<'_>,
     name: &HostName,
@@ -43,7 +74,7 @@ fn one(
     verdict: &FileVerdict,
     index: &IndexVerdict,
     plan: &mut Plan,
-) -> bool {
+) -> Option<BTreeSet<Reason>> {
     let address = Address::Host(name.clone());
     let mut reasons = BTreeSet::new();
     let redeclared = |secret: &SecretName| {
@@ -66,26 +97,23 @@ fn one(
         }
         Some(Observation::Unknown(cause)) => {
             plan.blocked.push(Blocked { address, by: Blocker::Unknown(cause.clone()) });
-            return false;
+            return None;
         }
         None => {}
     }
     let boots = inputs.manifest.boot_secrets(&host.sops_file).next().is_some();
     if reasons.is_empty() || !boots {
-        return false;
+        return None;
     }
-    let Some(switch) = &host.switch else {
+    if host.switch.is_none() {
         plan.notes.insert(Note::SwitchByHand { host: name.clone() });
-        return false;
-    };
+        return None;
+    }
     if inputs.wishes.no_switch {
         plan.notes.insert(Note::SwitchWithheld { host: name.clone() });
-        return false;
+        return None;
     }
-    let everything = !matches!(switch, Switch::Activate { .. });
-    let details = Details::Host { switch: described(switch), everything };
-    plan.changes.push(Change { address, action: Action::Switch, reasons, details });
-    true
+    Some(reasons)
 }
 
 /// What a host that answered shows against the file that is there.
@@ -185,9 +213,9 @@ fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BT
     differs
 }
 
-fn described(switch: &Switch) -> String {
+fn described(switch: &Switch, hosts: &[&HostName]) -> String {
     match switch {
-        Switch::Command(argv) => argv.join(" "),
+        Switch::Command(argv) => filled_in(argv, hosts, &|_| None).join(" "),
         Switch::NixosRebuild { flake, .. } => format!("nixos-rebuild switch --flake {flake}"),
         Switch::Activate { symlink_path } => format!("activate {}", symlink_path.as_written()),
     }

@@ -31,17 +31,16 @@ mod proven;
 mod public;
 mod scope;
 mod status;
+mod step;
 mod steps;
 mod trust;
 
 pub use access::{Access, Decrypts, FileSeen, Holder, KeyHolder, KeyKnown, Readable, Reader, access};
 pub use hosts::outstanding;
-pub use model::{
-    Action, Blocked, Blocker, Change, Counts, Details, Difference, EncryptTo, Install, KeySeen, Note, Plan, Reason,
-    Step, Wanted,
-};
+pub use model::{Action, Blocked, Blocker, Change, Counts, Details, Difference, Install, KeySeen, Note, Plan, Reason};
 pub use proven::with_proven;
 pub use status::{BootLine, RuntimeLine, Standing, Status, status};
+pub use step::{EncryptTo, Group, Need, Step, Wanted};
 
 use std::collections::BTreeSet;
 
@@ -109,7 +108,7 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
     let verdicts = files::decide(inputs, &scope, &trusts, &mut plan);
     let index = index::decide(inputs, &verdicts, &mut plan);
     let switched = hosts::decide(inputs, &scope, &trusts, &verdicts, &index, &mut plan);
-    plan.steps = steps::in_order(inputs, &trusts, published, &verdicts, index, &switched);
+    plan.steps = steps::in_order(&trusts, published, &verdicts, index, switched);
     scope.add_notes(inputs, &mut plan);
     plan.blocked.sort();
     plan.blocked.dedup();

@@ -2,14 +2,14 @@
 //! It holds no value and no length. Two plans are the same plan when they are equal.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 
 use serde::{Deserialize, Serialize};
 
 use crate::address::{Address, FileName, HostName};
-use crate::desired::Source;
-use crate::digest::Digest;
 use crate::observation::Cause;
-use crate::secret::{Fingerprint, SecretName};
+use crate::plan::Step;
+use crate::secret::SecretName;
 use crate::sops::Recipient;
 use crate::text::Untrusted;
 
@@ -354,99 +354,6 @@ pub enum Note {
     },
 }
 
-/// One step of an apply. Each carries the state that it expects to find; a step that finds another does nothing.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-#[serde(tag = "step", rename_all = "snake_case")]
-pub enum Step {
-    /// Make an age identity on a host that has none; one that is there is never overwritten.
-    MakeIdentity {
-        /// Where.
-        host: HostName,
-    },
-    /// Write a public file.
-    Publish {
-        /// Which.
-        file: FileName,
-        /// What it will hold.
-        content: Source,
-        /// The digest of what is there now.
-        expects: Option<Digest>,
-    },
-    /// Read every value of a file into memory.
-    Collect {
-        /// For which file.
-        file: FileName,
-        /// Which values; each must be the one that was planned.
-        items: Vec<Wanted>,
-    },
-    /// Encrypt the collected values and put the file in place.
-    Encrypt {
-        /// Which.
-        file: FileName,
-        /// To whom.
-        recipients: Vec<EncryptTo>,
-        /// The digest of what is there now.
-        expects: Option<Digest>,
-    },
-    /// Write `reconcile.json`.
-    Index {
-        /// The digests of the sops files that this plan does not encrypt; apply adds those that it does.
-        files: BTreeMap<FileName, Digest>,
-        /// The digest of what is there now.
-        expects: Option<Digest>,
-    },
-    /// Bring a host to what its file says. It deploys everything pending in the host's configuration.
-    Switch {
-        /// Which.
-        host: HostName,
-    },
-    /// Look at a host until it shows the new file and every declared attribute.
-    Verify {
-        /// Which.
-        host: HostName,
-        /// Seconds until that counts as failed.
-        deadline: u64,
-    },
-}
-
-impl Step {
-    /// Whether this step cannot be done when `earlier` was not. What does not need a step that failed goes on.
-    #[must_use]
-    pub fn needs(&self, earlier: &Self) -> bool {
-        match (self, earlier) {
-            (Self::Publish { content: Source::MadeByApply(of), .. }, Self::MakeIdentity { host }) => of == host,
-            (Self::Encrypt { file, .. }, Self::Collect { file: of, .. }) => file == of,
-            (Self::Encrypt { recipients, .. }, Self::MakeIdentity { host }) => {
-                recipients.contains(&EncryptTo::MadeByApply(host.clone()))
-            }
-            // An index that names what is not there would break a build, and a switch deploys the whole dataset.
-            (Self::Index { .. }, Self::Encrypt { .. })
-            | (Self::Switch { .. }, Self::Publish { .. } | Self::Encrypt { .. } | Self::Index { .. }) => true,
-            (Self::Verify { host, .. }, Self::Switch { host: of }) => host == of,
-            _ => false,
-        }
-    }
-}
-
-/// One value to collect.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
-pub struct Wanted {
-    /// Of which secret.
-    pub secret: SecretName,
-    /// The value that was planned; `None` when its revision proved it unchanged without reading it.
-    pub fingerprint: Option<Fingerprint>,
-}
-
-/// A recipient of a file.
-#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize)]
-#[serde(rename_all = "snake_case")]
-pub enum EncryptTo {
-    /// This one.
-    Key(Recipient),
-    /// The one that an earlier step makes on this host.
-    MadeByApply(HostName),
-}
-
 /// The numbers of the summary line.
 #[derive(Debug, Clone, Copy, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Counts {
@@ -476,17 +383,24 @@ impl Plan {
         self.unchecked.is_empty() && self.blocked.is_empty() && !self.notes.iter().any(left)
     }
 
+    /// Whether several switches run at the same time when so many may: then none of them has the terminal.
+    #[must_use]
+    pub fn switches_at_once(&self, parallelism: NonZeroUsize) -> bool {
+        let switches = self.steps.iter().filter(|step| matches!(step, Step::Switch(_)));
+        parallelism.get().min(switches.count()) > 1
+    }
+
     /// The numbers of the summary line: secrets and dataset files; hosts and encryptions apart.
     #[must_use]
     pub fn counts(&self) -> Counts {
         let counted = |action: Action| self.changes.iter().filter(|change| change.action == action).count();
-        let steps = |kind: fn(&Step) -> bool| self.steps.iter().filter(|step| kind(step)).count();
+        let switched = |step: &Step| if let Step::Switch(group) = step { group.hosts().len() } else { 0 };
         Counts {
             add: counted(Action::Create),
             change: counted(Action::Update),
             destroy: counted(Action::Destroy),
-            encrypt: steps(|step| matches!(step, Step::Encrypt { .. })),
-            switch: steps(|step| matches!(step, Step::Switch { .. })),
+            encrypt: self.steps.iter().filter(|step| matches!(step, Step::Encrypt { .. })).count(),
+            switch: self.steps.iter().map(switched).sum(),
         }
     }
 }

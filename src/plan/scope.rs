@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::address::{Address, FileName, HostName};
 use crate::manifest::{DatasetFile, RecipientSource};
 use crate::observation::Cause;
-use crate::plan::{Inputs, Note, Plan, Step};
+use crate::plan::{Group, Inputs, Note, Plan, Step};
 
 /// Which files and hosts a plan is about.
 pub(super) struct Scope {
@@ -79,8 +79,9 @@ impl Scope {
                 plan.notes.insert(Note::RuntimeSecret { secret: name.clone(), cause: cause.clone() });
             }
         }
-        for step in &plan.steps {
-            let Step::Switch { host } = step else { continue };
+        let groups =
+            plan.steps.iter().filter_map(|step| if let Step::Switch(group) = step { Some(group) } else { None });
+        for host in groups.flat_map(Group::hosts) {
             let declared = inputs.manifest.hosts.get(host);
             let Some((declared, config)) = declared.and_then(|host| Some((host, host.rbw_config.as_ref()?))) else {
                 continue;

@@ -8,18 +8,17 @@ use crate::plan::files::FileVerdict;
 use crate::plan::index::{IndexVerdict, Writing};
 use crate::plan::public::Publication;
 use crate::plan::trust::Trust;
-use crate::plan::{EncryptTo, Inputs, Step};
+use crate::plan::{EncryptTo, Group, Step};
 
 /// Seconds until a host that does not show the new file counts as failed.
 const VERIFY_DEADLINE: u64 = 60;
 
 pub(super) fn in_order(
-    inputs: Inputs<'_>,
     trusts: &BTreeMap<HostName, Trust>,
     published: Vec<Publication>,
     files: &BTreeMap<FileName, FileVerdict>,
     index: IndexVerdict,
-    switched: &BTreeSet<HostName>,
+    switched: Vec<Group>,
 ) -> Vec<Step> {
     let mut steps = identities(trusts, &published, files);
     steps.extend(published.into_iter().map(|Publication { file, content, expects }| Step::Publish {
@@ -34,12 +33,9 @@ pub(super) fn in_order(
         steps.push(Step::Encrypt { file: file.clone(), recipients, expects: *expects });
     }
     steps.extend(index.write.map(|Writing { files, expects }| Step::Index { files, expects }));
-    for host in switched {
-        steps.push(Step::Switch { host: host.clone() });
-    }
-    for host in switched.iter().filter(|host| inputs.manifest.hosts.contains_key(*host)) {
-        steps.push(Step::Verify { host: host.clone(), deadline: VERIFY_DEADLINE });
-    }
+    let verified: BTreeSet<HostName> = switched.iter().flat_map(Group::hosts).cloned().collect();
+    steps.extend(switched.into_iter().map(Step::Switch));
+    steps.extend(verified.into_iter().map(|host| Step::Verify { host, deadline: VERIFY_DEADLINE }));
     steps
 }
 

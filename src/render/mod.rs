@@ -9,7 +9,7 @@ mod words;
 
 pub use access::access_text;
 pub use plan::{Context, drift_text, plan_text};
-pub use report::{end_of_apply, outcome_line, step_text};
+pub use report::{end_of_apply, outcome_line, step_label, step_text};
 pub use status::status_text;
 
 use anstyle::{AnsiColor, Style as Ansi};

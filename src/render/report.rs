@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use crate::address::HostName;
 use crate::plan::{Counts, EncryptTo, Plan, Step};
 use crate::report::{Outcome, Report, StepResult};
 
@@ -26,8 +27,25 @@ pub fn step_text(step: &Step) -> String {
             )
         }
         Step::Index { .. } => "index".to_owned(),
-        Step::Switch { host } => format!("switch {host}"),
+        Step::Switch(group) => format!("switch {}", names(&group.hosts())),
         Step::Verify { host, .. } => format!("verify {host}"),
+    }
+}
+
+/// A few names; of many the first ones and how many more.
+fn names(hosts: &[&HostName]) -> String {
+    let shown = if hosts.len() > 4 { 3 } else { hosts.len() };
+    let first: Vec<&str> = hosts.iter().take(shown).map(|host| host.as_str()).collect();
+    let more = hosts.len() - shown;
+    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
+}
+
+/// The hosts of a step that runs beside others, as the lines of its program begin.
+#[must_use]
+pub fn step_label(step: &Step) -> String {
+    match step {
+        Step::Switch(group) => names(&group.hosts()),
+        other => step_text(other),
     }
 }
 
@@ -63,26 +81,7 @@ fn time(took: Duration) -> String {
 /// The last lines of an apply.
 #[must_use]
 pub fn end_of_apply(report: &Report, plan: &Plan, style: Style) -> String {
-    let done = report.steps.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Done { .. })).count();
-    if !report.succeeded() {
-        let word = if report.interrupted { "interrupted" } else { "failed" };
-        let text = format!("Apply {word}: {done} of {} steps were done.", report.steps.len());
-        let text = style.paint(Tone::Destroy, &text);
-        return format!("{text} Nothing is rolled back; `reconcile plan` shows what is left.\n");
-    }
-    let Counts { add, change, destroy, .. } = plan.counts();
-    let resources = format!("Resources: {add} added, {change} changed, {destroy} destroyed.");
-    let left = match (plan.blocked.len(), plan.unchecked.len()) {
-        (0, 0) => None,
-        (0, unchecked) => Some(format!("{unchecked} not checked")),
-        (blocked, 0) => Some(format!("{blocked} blocked")),
-        (blocked, unchecked) => Some(format!("{blocked} blocked, {unchecked} not checked")),
-    };
-    let mut out = match left {
-        None => style.paint(Tone::Create, &format!("Apply complete! {resources}")),
-        Some(left) => style.paint(Tone::Update, &format!("Applied in part: {left}, as said above. {resources}")),
-    };
-    out.push('\n');
+    let mut out = headline(report, plan, style) + "\n";
     for (_, outcome) in &report.steps {
         if let Outcome::Done { result: StepResult::Verified { host, file, secrets, .. }, .. } = outcome {
             let plural = if *secrets == 1 { "" } else { "s" };
@@ -93,4 +92,26 @@ pub fn end_of_apply(report: &Report, plan: &Plan, style: Style) -> String {
         }
     }
     out
+}
+
+fn headline(report: &Report, plan: &Plan, style: Style) -> String {
+    if !report.succeeded() {
+        let done = report.steps.iter().filter(|(_, outcome)| matches!(outcome, Outcome::Done { .. })).count();
+        let word = if report.interrupted { "interrupted" } else { "failed" };
+        let text = format!("Apply {word}: {done} of {} steps were done.", report.steps.len());
+        let text = style.paint(Tone::Destroy, &text);
+        return format!("{text} Nothing is rolled back; `reconcile plan` shows what is left.");
+    }
+    let Counts { add, change, destroy, .. } = plan.counts();
+    let resources = format!("Resources: {add} added, {change} changed, {destroy} destroyed.");
+    let left = match (plan.blocked.len(), plan.unchecked.len()) {
+        (0, 0) => None,
+        (0, unchecked) => Some(format!("{unchecked} not checked")),
+        (blocked, 0) => Some(format!("{blocked} blocked")),
+        (blocked, unchecked) => Some(format!("{blocked} blocked, {unchecked} not checked")),
+    };
+    match left {
+        None => style.paint(Tone::Create, &format!("Apply complete! {resources}")),
+        Some(left) => style.paint(Tone::Update, &format!("Applied in part: {left}, as said above. {resources}")),
+    }
 }

@@ -2,6 +2,7 @@
 
 pub mod bitwarden;
 pub mod den_vm;
+pub mod fleet;
 pub mod host;
 pub mod launch;
 pub mod peers;

@@ -6,8 +6,9 @@ use crate::address::{HostName, KeyPath};
 use crate::secret::SecretName;
 
 use super::super::finding::printable;
-use super::super::model::{BootDelivery, Host, Mode, Switch};
+use super::super::model::{BootDelivery, Host, Mode};
 use super::super::source::SopsSource;
+use super::super::switch::Switch;
 use super::{At, Checker};
 
 pub(super) fn delivery(

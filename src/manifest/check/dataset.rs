@@ -7,9 +7,10 @@ use std::path::{Component, Path};
 use crate::address::{FileName, HostName};
 
 use super::super::finding::printable;
-use super::super::model::{Access, Dataset, DatasetFile, Host, Switch, Vault};
+use super::super::model::{Access, Dataset, DatasetFile, Host, Vault};
 use super::super::place::Place;
 use super::super::source::{DatasetFileSource, DatasetSource, ReadSource};
+use super::super::switch::Switch;
 use super::{At, Checker};
 
 pub(super) fn check(check: &mut Checker<'_>, source: DatasetSource) -> Dataset {

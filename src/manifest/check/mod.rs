@@ -11,6 +11,7 @@ mod switch;
 mod words;
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::num::NonZeroUsize;
 use std::ops::Range;
 use std::str::FromStr;
 
@@ -201,8 +202,14 @@ pub(super) fn all(root: &Node, source: Source, digest: Digest, findings: &mut Ve
     if let Some(dataset) = &dataset {
         dataset::keep_apart(check, dataset, vault.as_ref(), receipt.as_ref(), &hosts);
     }
+    // A zero has its finding by its shape.
+    let parallelism = NonZeroUsize::new(source.parallelism.unwrap_or(1).into())?;
     let (name, vault, dataset) = (source.name?, vault?, dataset?);
-    Some(Manifest { name, digest, vault, fingerprint_key, receipt, dataset, hosts, secrets, moved })
+    #[rustfmt::skip]
+    let manifest = Manifest {
+        name, digest, vault, fingerprint_key, receipt, dataset, parallelism, hosts, secrets, moved,
+    };
+    Some(manifest)
 }
 
 fn vault_of(check: &mut Checker<'_>, source: VaultSource) -> Option<Vault> {

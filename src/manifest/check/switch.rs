@@ -1,9 +1,9 @@
 //! How a new file is brought into effect.
 
 use super::super::finding::printable;
-use super::super::model::Switch;
 use super::super::shape::suggestion;
 use super::super::source::{NixosRebuildSource, SwitchSource};
+use super::super::switch::{Placeholder, Switch};
 use super::hosts::destination;
 use super::{At, Checker};
 
@@ -27,15 +27,23 @@ fn command(check: &mut Checker<'_>, at: &[&str], argv: Vec<String>) -> Switch {
     for (number, argument) in argv.iter().enumerate() {
         placeholders(check, &[at, &[&number.to_string()]].concat(), argument);
     }
-    Switch::Command(argv)
+    let switch = Switch::Command(argv);
+    if let Switch::Command(argv) = &switch
+        && switch.takes_several()
+        && Placeholder::Host.is_in(argv)
+    {
+        let message = "a command for all its hosts has no {host} of its own";
+        check.error(At::Value, at, "placeholder", message, "write {host} alone for one command for each host");
+    }
+    switch
 }
 
-/// `{host}`, `{dataset}` and `{sops_file}` are replaced; another word in braces that is close to one is mistyped.
+/// What is no placeholder, and close to one, is mistyped.
 fn placeholders(check: &mut Checker<'_>, at: &[&str], argument: &str) {
     if argument.contains('\0') {
         check.error(At::Value, at, "control", "an argument cannot hold NUL", "remove it");
     }
-    let known = ["host", "dataset", "sops_file"];
+    let known = Placeholder::ALL.map(|(name, _)| name);
     for word in argument.split('{').skip(1).filter_map(|rest| rest.split_once('}')).map(|(word, _)| word) {
         if let Some(near) = suggestion(word, &known).filter(|_| !known.contains(&word)) {
             let message = format!("{{{}}} is not replaced by anything", printable(word));

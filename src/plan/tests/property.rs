@@ -7,17 +7,20 @@ use proptest::prelude::*;
 
 use super::world::{MANIFEST, OTHER_KEY, World, file, host, recipient};
 use crate::actual::{Activation, FileState, IdentityState, IndexState, InstalledState};
-use crate::address::{Address, FileName, KeyPath};
+use crate::address::{Address, FileName, HostName, KeyPath};
 use crate::digest::Digest;
-use crate::manifest;
+use crate::manifest::{self, Switch};
 use crate::observation::{Cause, Observation};
-use crate::plan::{Plan, Step};
+use crate::plan::{Action, Group, Plan, Step};
 use crate::sops::{Leaf, LeafKind};
 use crate::text::Untrusted;
 
 /// Names of secrets, and keys of theirs: none lies inside another.
 const NAMES: [&str; 5] = ["a", "b/c", "d", "e/f", "g"];
 const ITEMS: [&str; 3] = ["a", "bc", "d"];
+/// Some for each host alone, some for all that have the same.
+const SWITCHES: [&str; 4] =
+    ["switch", "vm.sh, '{host}'", "colmena, --on, '{hosts}'", "deploy, '{sops_file}', '{each_host}'"];
 const ATTRIBUTES: [&str; 4] = ["", "owner: m", "mode: \"0440\"", "restart_units: [a.service]"];
 
 /// A manifest of some secrets on one host or two, with one file or one each, under any keys. Two of them differ as two
@@ -29,23 +32,26 @@ fn declared() -> impl Strategy<Value = String> {
         prop_oneof![Just(NAMES.to_vec()), Just(NAMES.to_vec()).prop_shuffle()],
         proptest::collection::vec(secret, 1..4),
         (any::<bool>(), any::<bool>(), any::<bool>(), any::<bool>()),
+        prop_oneof![(0..4_usize).prop_map(|both| (both, both)), (0..4_usize, 0..4_usize)],
     )
-        .prop_map(|(names, keys, secrets, (two, apart, moved, literal))| {
+        .prop_map(|(names, keys, secrets, (two, apart, moved, literal), switches)| {
             let key_of = |name: &str| keys[NAMES.iter().position(|other| *other == name).unwrap_or(0)];
             let mut text =
                 String::from("version: 1\nname: test\nvault: {file: {path: vault.yaml}}\ndataset:\n  path: dataset\n");
             text += "  files:\n    vm-age-pubkey: {age_key_of: vm}\n";
             text += if literal { "    motd: {literal: goodbye}\n" } else { "    motd: {literal: hello}\n" };
             text += if two { "    box-age-pubkey: {age_key_of: box}\n" } else { "" };
-            let host = |name: &str, sops_file: &str| {
+            let host = |name: &str, sops_file: &str, switch: usize| {
+                let switch = SWITCHES[switch];
                 format!(
                     "  {name}: {{ssh: m@{name}, age_key_file: /key.txt, recipient: {{file: {name}-age-pubkey}}, \
-                    sops_file: {sops_file}, switch: {{command: [switch]}}}}\n"
+                    sops_file: {sops_file}, switch: {{command: [{switch}]}}}}\n"
                 )
             };
             text += "hosts:\n";
-            text += &host("vm", "secrets.yaml");
-            text += &if two { host("box", if apart { "box.yaml" } else { "secrets.yaml" }) } else { String::new() };
+            text += &host("vm", "secrets.yaml", switches.0);
+            let file = if apart { "box.yaml" } else { "secrets.yaml" };
+            text += &if two { host("box", file, switches.1) } else { String::new() };
             text += "secrets:\n";
             for (name, (item, attribute, hosts)) in names.iter().zip(&secrets) {
                 let hosts = match hosts {
@@ -89,13 +95,13 @@ enum Happening {
     LoseReceipt,
     LoseRevisions,
     OtherKey,
-    HostGone,
-    HostBehind,
-    HostKeyChanges,
-    HostKeyGone,
-    SecretGone(u8),
-    ModeChanges(u8),
-    ActivationFails,
+    HostGone(u8),
+    HostBehind(u8),
+    HostKeyChanges(u8),
+    HostKeyGone(u8),
+    SecretGone(u8, u8),
+    ModeChanges(u8, u8),
+    ActivationFails(u8),
     Declare(String),
     AcceptKey,
     DestroyForeign,
@@ -108,12 +114,17 @@ fn happening() -> impl Strategy<Value = Happening> {
     prop_oneof![
         (any::<u8>(), proptest::collection::vec(any::<u8>(), 1..9)).prop_map(|(which, value)| Rotate(which, value)),
         any::<u8>().prop_map(RemoveItem),
+        any::<u8>().prop_map(ActivationFails),
+        any::<u8>().prop_map(HostKeyGone),
+        any::<u8>().prop_map(HostKeyChanges),
+        any::<u8>().prop_map(HostBehind),
+        any::<u8>().prop_map(HostGone),
         any::<u8>().prop_map(EmptyItem),
         any::<u8>().prop_map(EditLeaf),
         any::<u8>().prop_map(WrongType),
         any::<u8>().prop_map(RemoveLeaf),
-        any::<u8>().prop_map(SecretGone),
-        any::<u8>().prop_map(ModeChanges),
+        any::<(u8, u8)>().prop_map(|(on, which)| SecretGone(on, which)),
+        any::<(u8, u8)>().prop_map(|(on, which)| ModeChanges(on, which)),
         declared().prop_map(Declare),
         declared().prop_map(Declare),
         declared().prop_map(Declare),
@@ -132,11 +143,6 @@ fn happening() -> impl Strategy<Value = Happening> {
             LoseReceipt,
             LoseRevisions,
             OtherKey,
-            HostGone,
-            HostBehind,
-            HostKeyChanges,
-            HostKeyGone,
-            ActivationFails,
             AcceptKey,
             DestroyForeign,
             Replace,
@@ -179,9 +185,10 @@ fn happen(world: &mut World, what: &Happening) {
             files.flat_map(|written| &mut written.keys).for_each(|key| key.revision = None);
         }
         OtherKey => world.key = crate::secret::FingerprintKey::new(&mut [9; 32]),
-        HostGone => {
-            let gone = Cause::HostUnreachable { host: host("vm"), detail: Untrusted::new("timed out") };
-            world.actual.hosts.insert(host("vm"), Observation::Unknown(gone));
+        HostGone(on) => {
+            let host = one_of(world, *on);
+            let gone = Cause::HostUnreachable { host: host.clone(), detail: Untrusted::new("timed out") };
+            world.actual.hosts.insert(host, Observation::Unknown(gone));
         }
         Declare(manifest) => world.declare(manifest),
         AcceptKey => drop(world.wishes.accept_recipients.insert(host("vm"))),
@@ -191,9 +198,12 @@ fn happen(world: &mut World, what: &Happening) {
         EditLeaf(_) | WrongType(_) | RemoveLeaf(_) | ForeignLeaf | TouchFile | SwapRecipient | KeyGroups => {
             happen_in_file(world, what);
         }
-        HostBehind | HostKeyChanges | HostKeyGone | SecretGone(_) | ModeChanges(_) | ActivationFails => {
-            happen_on_host(world, what);
-        }
+        HostBehind(on)
+        | HostKeyChanges(on)
+        | HostKeyGone(on)
+        | SecretGone(on, _)
+        | ModeChanges(on, _)
+        | ActivationFails(on) => happen_on_host(world, &one_of(world, *on), what),
     }
 }
 
@@ -233,21 +243,25 @@ fn happen_in_file(world: &mut World, what: &Happening) {
     });
 }
 
-fn happen_on_host(world: &mut World, what: &Happening) {
+fn one_of(world: &World, which: u8) -> HostName {
+    let hosts: Vec<&HostName> = world.manifest.hosts.keys().collect();
+    hosts[usize::from(which) % hosts.len()].clone()
+}
+
+fn happen_on_host(world: &mut World, host: &HostName, what: &Happening) {
     use Happening::*;
-    let vm = host("vm");
-    let Some(Observation::Known(state)) = world.actual.hosts.get(&vm) else { return };
+    let Some(Observation::Known(state)) = world.actual.hosts.get(host) else { return };
     let names: Vec<_> = state.secrets.keys().cloned().collect();
     let secret = |which: u8| names.get(usize::from(which) % names.len().max(1)).cloned();
-    world.on(&vm, |state| match what {
-        HostBehind => state.installs = Some(Digest::of(b"older")),
-        HostKeyChanges => state.identity = Observation::Known(IdentityState::Present(recipient(OTHER_KEY))),
-        HostKeyGone => state.identity = Observation::Known(IdentityState::Absent),
-        SecretGone(which) => {
+    world.on(host, |state| match what {
+        HostBehind(_) => state.installs = Some(Digest::of(b"older")),
+        HostKeyChanges(_) => state.identity = Observation::Known(IdentityState::Present(recipient(OTHER_KEY))),
+        HostKeyGone(_) => state.identity = Observation::Known(IdentityState::Absent),
+        SecretGone(_, which) => {
             let gone = secret(*which).map(|name| (name, Observation::Known(InstalledState::Absent)));
             state.secrets.extend(gone);
         }
-        ModeChanges(which) => {
+        ModeChanges(_, which) => {
             let there = secret(*which).and_then(|name| state.secrets.get_mut(&name));
             if let Some(Observation::Known(InstalledState::Present(there))) = there {
                 there.mode = 0o777;
@@ -281,7 +295,7 @@ fn is_true(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
     Ok(())
 }
 
-fn key_of(world: &World, host: &crate::address::HostName) -> Option<String> {
+fn key_of(world: &World, host: &HostName) -> Option<String> {
     match &world.state(host).identity {
         Observation::Known(IdentityState::Present(key)) => Some(key.as_str().to_owned()),
         _ => None,
@@ -302,6 +316,39 @@ fn of_others(world: &World) -> BTreeMap<(FileName, KeyPath), Vec<u8>> {
         }
     }
     others
+}
+
+fn groups(plan: &Plan) -> impl Iterator<Item = &Group> {
+    plan.steps.iter().filter_map(|step| if let Step::Switch(group) = step { Some(group) } else { None })
+}
+
+/// Each host that changes is in one switch and is verified once. Those that one command takes are in the same, others in
+/// one of their own.
+fn is_grouped(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
+    let mut switched: Vec<&HostName> = groups(plan).flat_map(Group::hosts).collect();
+    switched.sort();
+    let changed = plan.changes.iter().filter(|change| change.action == Action::Switch);
+    let changed: Vec<String> = changed.map(|change| change.address.to_string()).collect();
+    prop_assert_eq!(changed, switched.iter().map(|host| format!("host.{host}")).collect::<Vec<_>>());
+    let verified = plan.steps.iter().filter_map(|s| if let Step::Verify { host, .. } = s { Some(host) } else { None });
+    prop_assert_eq!(verified.collect::<Vec<_>>(), switched);
+    // What decides whether two hosts go together; nothing for one that goes alone.
+    let command = |host: &HostName| {
+        let declared = &world.manifest.hosts[host];
+        let Some(Switch::Command(argv)) = &declared.switch else { return None };
+        let all = argv.join(" ");
+        let file = all.contains("{sops_file}").then(|| declared.sops_file.clone());
+        (all.contains("{hosts}") || all.contains("{each_host}")).then_some((all, file))
+    };
+    let mut commands = BTreeSet::new();
+    for group in groups(plan) {
+        let theirs: BTreeSet<_> = group.hosts().into_iter().map(command).collect();
+        prop_assert_eq!(theirs.len(), 1, "{:?}", group);
+        let shared = theirs.into_iter().flatten().next();
+        prop_assert_eq!(shared.is_some(), matches!(group, Group::Together { .. }), "{:?}", group);
+        prop_assert!(shared.is_none_or(|shared| commands.insert(shared)), "{:?} could go with another", group);
+    }
+    Ok(())
 }
 
 proptest! {
@@ -330,14 +377,14 @@ proptest! {
             }
         }
         // No host is brought to a file that is not the one we wrote.
-        for step in &first.steps {
-            let Step::Switch { host } = step else { continue };
+        for host in groups(&first).flat_map(Group::hosts) {
             let sops = &world.manifest.hosts[host].sops_file;
             let encrypts = first.steps.iter().any(|step| matches!(step, Step::Encrypt { file, .. } if file == sops));
             let there = world.actual.files.get(sops).and_then(|seen| seen.known()).and_then(FileState::digest);
             let ours = there.is_some() && there == world.receipt.written(sops).map(|written| written.digest);
             prop_assert!(encrypts || ours, "{:#?}", first);
         }
+        is_grouped(&world, &first)?;
         let others = of_others(&world);
         world.carry_out(&first);
         for ((file, key), value) in others {

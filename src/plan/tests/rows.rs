@@ -2,12 +2,12 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use super::world::{HOST_KEY, MANIFEST, OTHER_KEY, World, file, host, name, recipient};
+use super::world::{HOST_KEY, MANIFEST, OTHER_KEY, World, file, fleet, host, name, recipient};
 use crate::actual::{Activation, FileState, IdentityState, IndexState, InstalledState};
-use crate::address::{Address, KeyPath};
+use crate::address::{Address, HostName, KeyPath};
 use crate::digest::Digest;
 use crate::observation::{Cause, Observation};
-use crate::plan::{Action, Blocker, Difference, EncryptTo, KeySeen, Note, Plan, Reason, Step};
+use crate::plan::{Action, Blocker, Details, Difference, EncryptTo, KeySeen, Need, Note, Plan, Reason, Step};
 use crate::sops::{Leaf, LeafKind};
 use crate::text::Untrusted;
 
@@ -36,7 +36,10 @@ fn kinds(plan: &Plan) -> Vec<String> {
         Step::Collect { file, .. } => format!("collect {file}"),
         Step::Encrypt { file, .. } => format!("encrypt {file}"),
         Step::Index { .. } => "index".to_owned(),
-        Step::Switch { host } => format!("switch {host}"),
+        Step::Switch(group) => {
+            let hosts: Vec<&str> = group.hosts().into_iter().map(HostName::as_str).collect();
+            format!("switch {}", hosts.join("+"))
+        }
         Step::Verify { host, .. } => format!("verify {host}"),
     };
     plan.steps.iter().map(kind).collect()
@@ -456,4 +459,72 @@ fn a_file_shared_by_hosts_says_what_reaches_whom() {
     let note = Note::Overshared { secret: name("b/c"), host: host("other") };
     assert!(plan.notes.contains(&note), "{:#?}", plan.notes);
     assert!(plan.notes.contains(&Note::SwitchByHand { host: host("other") }));
+}
+
+/// The steps of a plan that concern hosts, as JSON shows them.
+fn switches(plan: &Plan) -> Vec<serde_json::Value> {
+    let steps = plan.steps.iter().filter_map(|step| serde_json::to_value(step).ok());
+    steps.filter(|step| step["step"] == "switch").collect()
+}
+
+#[test]
+fn hosts_that_one_command_takes_are_switched_together() {
+    let mut world = World::new(&fleet());
+    let plan = world.plan();
+    let mut last = kinds(&plan);
+    last.retain(|kind| kind.starts_with("switch") || kind.starts_with("verify"));
+    assert_eq!(last, ["switch db", "switch vm+web", "verify db", "verify vm", "verify web"]);
+    assert_eq!(plan.counts().switch, 3);
+    assert_eq!(
+        switches(&plan),
+        [
+            serde_json::json!({"step": "switch", "host": "db"}),
+            serde_json::json!({"step": "switch", "hosts": ["vm", "web"]})
+        ]
+    );
+    let command = |name: &str| {
+        let change = plan.changes.iter().find(|change| change.address == Address::Host(host(name)));
+        change.map(|change| change.details.clone())
+    };
+    let details = |text: &str| Some(Details::Host { switch: text.to_owned(), everything: true });
+    assert_eq!(command("db"), details("switch db"));
+    assert_eq!(command("web"), details("colmena --on vm,web"));
+    world.carry_out(&plan);
+    // One of them alone is still switched by the command for several.
+    world.on(&host("web"), |state| state.activation = Activation::Failed);
+    assert_eq!(kinds(&world.plan()), ["switch web", "verify web"]);
+    assert_eq!(switches(&world.plan()), [serde_json::json!({"step": "switch", "hosts": ["web"]})]);
+    // One that does not answer keeps no other back.
+    world.vault.insert("a".to_owned(), b"rotated".to_vec());
+    let gone = Cause::HostUnreachable { host: host("vm"), detail: Untrusted::new("timed out") };
+    world.actual.hosts.insert(host("vm"), Observation::Unknown(gone.clone()));
+    let plan = world.plan();
+    assert_eq!(blocker(&plan, &Address::Host(host("vm"))), Blocker::Unknown(gone));
+    assert_eq!(kinds(&plan).split_off(3), ["switch db", "switch web", "verify db", "verify web"]);
+}
+
+#[test]
+fn a_command_that_names_its_sops_file_takes_only_the_hosts_of_that_file() {
+    let named = fleet().replace("colmena, --on, '{hosts}'", "deploy, '{sops_file}', '{each_host}'");
+    let plan = World::new(&named).plan();
+    assert_eq!(switches(&plan)[1], serde_json::json!({"step": "switch", "hosts": ["vm", "web"]}));
+    let apart = named.replace("{ssh: m@web,", "{ssh: m@web, sops_file: web.yaml,");
+    let plan = World::new(&apart).plan();
+    assert_eq!(switches(&plan).len(), 3, "{plan:#?}");
+}
+
+#[test]
+fn a_host_is_looked_at_also_when_its_switch_failed() {
+    let plan = World::new(&fleet()).plan();
+    let step = |text: &str| {
+        let at = kinds(&plan).iter().position(|kind| kind == text);
+        plan.steps[at.unwrap_or_else(|| panic!("{text} in {plan:#?}"))].clone()
+    };
+    let (group, verify) = (step("switch vm+web"), step("verify web"));
+    assert_eq!(verify.needs(&group), Need::Begun);
+    assert_eq!(verify.needs(&step("switch db")), Need::Nothing);
+    assert_eq!(group.needs(&step("switch db")), Need::Nothing);
+    assert_eq!(group.needs(&step("encrypt secrets.yaml")), Need::Done);
+    assert!(group.may_run_beside(&step("switch db")) && verify.may_run_beside(&step("verify vm")));
+    assert!(!verify.may_run_beside(&group) && !step("index").may_run_beside(&group));
 }

@@ -41,6 +41,22 @@ secrets:
   token: {item: token, delivery: {runtime: {env: TOKEN, commands: [gh]}}}
 "#;
 
+/// The same with three hosts: one command takes two of them, the third has one of its own.
+pub(super) fn fleet() -> String {
+    let host = |name: &str, switch: &str| {
+        format!(
+            "  {name}: {{ssh: m@{name}, age_key_file: /key.txt, recipient: {{file: {name}-age-pubkey}}, \
+             switch: {{command: [{switch}]}}}}\n"
+        )
+    };
+    let hosts = [("vm", "colmena, --on, '{hosts}'"), ("web", "colmena, --on, '{hosts}'"), ("db", "switch, '{host}'")];
+    let hosts: String = hosts.map(|(name, switch)| host(name, switch)).concat();
+    let (before, rest) = MANIFEST.split_once("  vm:\n").unwrap_or_default();
+    let (_, after) = rest.split_once("secrets:\n").unwrap_or_default();
+    let more = "    web-age-pubkey: {age_key_of: web}\n    db-age-pubkey: {age_key_of: db}\nhosts:\n";
+    format!("{}{hosts}secrets:\n{after}", before.replace("hosts:\n", more))
+}
+
 pub(super) struct World {
     pub(super) manifest: Manifest,
     /// What the vault holds: item name → value; an item may be missing.
@@ -247,7 +263,7 @@ impl World {
                 let digest = Digest::of(&index.to_bytes());
                 self.actual.index = Observation::Known(IndexState::Present { digest, index: Box::new(index) });
             }
-            Step::Switch { host } => self.switch(host),
+            Step::Switch(group) => group.hosts().into_iter().for_each(|host| self.switch(host)),
             Step::Verify { host, .. } => {
                 let Some(installs) = self.state(host).installs else { return };
                 let switched = Switched { file: installs, generation: None, at: "then".to_owned() };
