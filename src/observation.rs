@@ -81,6 +81,8 @@ pub enum Cause {
     VaultLocked {
         /// The command that unlocks it.
         unlock: String,
+        /// What cannot be told for that.
+        hidden: Hidden,
     },
     /// The vault's program is not installed, not logged in, not running, or failed.
     VaultUnavailable {
@@ -135,6 +137,18 @@ pub enum Cause {
     NotLookedAt,
 }
 
+/// What a locked vault does not show.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Hidden {
+    /// Nothing of it was to be seen.
+    Anything,
+    /// What its new items are called, and so which one is meant.
+    Names,
+    /// A value that no revision proves unchanged.
+    Value,
+}
+
 impl fmt::Display for Cause {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match self {
@@ -158,7 +172,13 @@ impl fmt::Display for Cause {
             Self::ItemUnreadable { item, detail } => {
                 write!(f, "the item \"{}\" cannot be read: {}", item.printable(), detail.printable())
             }
-            Self::VaultLocked { .. } => f.write_str("the vault is locked"),
+            Self::VaultLocked { hidden: Hidden::Anything, .. } => f.write_str("the vault is locked"),
+            Self::VaultLocked { hidden: Hidden::Names, .. } => {
+                f.write_str("it may have changed: items were added or renamed, and the vault is locked")
+            }
+            Self::VaultLocked { hidden: Hidden::Value, .. } => {
+                f.write_str("it may have changed: its item was saved since it was last read, and the vault is locked")
+            }
             Self::VaultUnavailable { what, .. } => f.write_str(&what.printable()),
             Self::HostUnreachable { detail, .. } => write!(f, "unreachable ({})", detail.printable()),
             Self::HostKeyRefused { detail, .. } => write!(f, "its ssh key was refused ({})", detail.printable()),
@@ -206,7 +226,7 @@ impl Cause {
             Self::ItemReprompt { .. } => {
                 Some("switch off \"master password re-prompt\" for it in the vault".to_owned())
             }
-            Self::VaultLocked { unlock } => Some(unlock.clone()),
+            Self::VaultLocked { unlock, .. } => Some(unlock.clone()),
             Self::VaultUnavailable { next, .. } => Some(next.clone()),
             Self::HostKeyRefused { host, .. } => {
                 Some(format!("compare the key of {host} on its console, then: ssh-keygen -R, and connect once by hand"))

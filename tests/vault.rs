@@ -4,6 +4,7 @@
 mod support;
 
 use std::collections::BTreeSet;
+use std::io::{BufRead, BufReader, Write};
 use std::os::unix::fs::PermissionsExt;
 
 use libtest_mimic::{Arguments, Failed, Trial};
@@ -23,51 +24,88 @@ fn main() {
     let arguments = Arguments::from_args();
     let trial = |name: &str, test: fn() -> Outcome| -> Trial { peers::trial(name, NEEDS, test) };
     let trials = vec![
-        trial("the_named_item_is_read_and_no_other", named),
-        trial("a_deleted_item_is_missing_though_another_name_begins_the_same", near_match),
-        trial("two_items_of_one_name_are_refused_until_told_apart", duplicates),
-        trial("each_field_is_the_one_that_was_named", fields),
-        trial("empty_and_missing_values_are_no_values", nothing_there),
-        trial("an_item_that_asks_each_time_is_not_read", reprompt),
-        trial("names_that_look_like_options_addresses_and_ids", odd_names),
+        trial("the_named_item_is_read_and_no_other", named::<DIRECT>),
+        trial("the_named_item_is_read_and_no_other_by_command_line", named::<DETOUR>),
+        trial("a_deleted_item_is_missing_though_another_name_begins_the_same", near_match::<DIRECT>),
+        trial("a_deleted_item_is_missing_though_another_name_begins_the_same_by_command_line", near_match::<DETOUR>),
+        trial("two_items_of_one_name_are_refused_until_told_apart", duplicates::<DIRECT>),
+        trial("two_items_of_one_name_are_refused_until_told_apart_by_command_line", duplicates::<DETOUR>),
+        trial("each_field_is_the_one_that_was_named", fields::<DIRECT>),
+        trial("each_field_is_the_one_that_was_named_by_command_line", fields::<DETOUR>),
+        trial("empty_and_missing_values_are_no_values", nothing_there::<DIRECT>),
+        trial("empty_and_missing_values_are_no_values_by_command_line", nothing_there::<DETOUR>),
+        trial("an_item_that_asks_each_time_is_not_read", reprompt::<DIRECT>),
+        trial("an_item_that_asks_each_time_is_not_read_by_command_line", reprompt::<DETOUR>),
+        trial("names_that_look_like_options_addresses_and_ids", odd_names::<DIRECT>),
+        trial("names_that_look_like_options_addresses_and_ids_by_command_line", odd_names::<DETOUR>),
         trial("a_locked_vault_is_not_unlocked_when_it_may_not_be", never),
-        trial("a_locked_vault_is_unlocked_once", once),
-        trial("whoever_cancels_is_not_asked_again", cancelled),
+        trial("a_locked_vault_is_unlocked_once", once::<DIRECT>),
+        trial("a_locked_vault_is_unlocked_once_by_command_line", once::<DETOUR>),
+        trial("whoever_cancels_is_not_asked_again", cancelled::<DIRECT>),
+        trial("whoever_cancels_is_not_asked_again_by_command_line", cancelled::<DETOUR>),
         trial("a_stopped_agent_says_what_to_do", stopped),
         trial("without_login_or_configuration_nobody_is_asked", not_ready),
         trial("a_missing_rbw_is_said_so", not_installed),
         trial("a_revision_survives_syncs_and_shows_an_edit", revisions),
         trial("an_unchanged_vault_is_known_while_it_is_locked", locked_and_unchanged),
         trial("a_renamed_or_added_item_is_not_guessed_while_locked", locked_and_changed),
-        trial("an_item_named_by_id_needs_no_names", by_id),
-        trial("one_damaged_item_does_not_hide_those_named_by_id", damaged),
+        trial("an_item_named_by_id_needs_no_names", by_id::<DIRECT>),
+        trial("an_item_named_by_id_needs_no_names_by_command_line", by_id::<DETOUR>),
+        trial("one_damaged_item_does_not_hide_the_others", damaged::<DIRECT>),
+        trial("one_damaged_item_does_not_hide_those_named_by_id_by_command_line", damaged::<DETOUR>),
         trial("a_server_that_is_down_leaves_what_was_synced", down),
         trial("a_database_that_is_being_written_is_waited_for", being_written),
         trial("what_a_plan_keeps_holds_no_value", observed),
+        trial("what_the_agent_says_otherwise_is_asked_of_the_command_line", strange),
+        trial("an_agent_that_does_not_answer_is_not_waited_for_ever", silent),
         trial("a_version_without_a_raw_list_is_told_to_be_updated", too_old),
         trial("another_item_than_was_asked_for_is_not_taken", other_item),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
 
+/// The agent is asked over its socket.
+const DIRECT: bool = true;
+/// The agent's socket is not to be trusted, and rbw's command line is used.
+const DETOUR: bool = false;
+
 /// A server, somebody logged in to it, and what is asked of them.
 struct Scene {
     server: Server,
     account: Account,
+    way: bool,
 }
 
 impl Scene {
     fn with(items: impl IntoIterator<Item = Item>) -> Self {
+        Self::on(DIRECT, items)
+    }
+
+    fn on(way: bool, items: impl IntoIterator<Item = Item>) -> Self {
         let server = Server::start();
         for item in items {
             server.put(item);
         }
         let account = Account::log_in(&server);
-        Self { server, account }
+        Self { server, account, way }
     }
 
     fn vault(&self, unlock: Unlock, may_prompt: bool) -> Result<Vault, Failed> {
-        open(surroundings(&self.account), unlock, may_prompt)
+        let vault = open(surroundings(&self.account), unlock, may_prompt)?;
+        if self.way == DETOUR {
+            self.not_only_ours(0o770)?;
+            drop(block_on(vault.find(&[&called("")])));
+            self.not_only_ours(0o700)?;
+            let why = vault.detour().ok_or("the agent was asked directly")?;
+            same("why", why.contains("is not only yours"), true)?;
+        }
+        Ok(vault)
+    }
+
+    /// The mode of the directory of the agent's socket.
+    fn not_only_ours(&self, mode: u32) -> Outcome {
+        let directory = self.account.socket().parent().ok_or("a directory")?.to_owned();
+        Ok(std::fs::set_permissions(directory, std::fs::Permissions::from_mode(mode))?)
     }
 
     fn look(&self, wanted: &[ItemRef]) -> Result<(VaultFacts, Vec<Result<Found, Cause>>), Failed> {
@@ -145,13 +183,16 @@ macro_rules! is {
     };
 }
 
-fn named() -> Outcome {
-    let scene = Scene::with([
-        Item::login("db/prod", "app", "hunter2 ü\t"),
-        Item::login("db/prod-readonly", "app", "wrong").folder("f"),
-        Item::note("motd", "first\nlast\n"),
-        Item::note("own key", "sealed").with_own_key(),
-    ]);
+fn named<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(
+        WAY,
+        [
+            Item::login("db/prod", "app", "hunter2 ü\t"),
+            Item::login("db/prod-readonly", "app", "wrong").folder("f"),
+            Item::note("motd", "first\nlast\n"),
+            Item::note("own key", "sealed").with_own_key(),
+        ],
+    );
     for (name, value) in [("db/prod", "hunter2 ü\t"), ("motd", "first\nlast\n"), ("own key", "sealed")] {
         same(name, scene.read(called(name))?, Ok(value.to_owned()))?;
     }
@@ -160,15 +201,14 @@ fn named() -> Outcome {
     same("items", facts.items, Some(4))?;
     same("account", facts.account.as_is().starts_with("someone@example.invalid (http://127.0.0.1:"), true)?;
     same("synced just now", facts.synced.is_some_and(|ago| ago < 60), true)?;
-    let listing =
-        block_on(async { scene.vault(Unlock::Never, false)?.list().await.map_err(|c| Failed::from(shown(c))) })??;
+    let listing = block_on(scene.vault(Unlock::Never, false)?.list())?.map_err(shown)?;
     let entry = listing.entries.iter().find(|entry| entry.name == "db/prod-readonly").ok_or("not listed")?;
     same("folder", entry.folder.as_deref(), Some("f"))?;
     same("user", entry.user.as_deref(), Some("app"))
 }
 
-fn near_match() -> Outcome {
-    let scene = Scene::with([Item::login("db/prod-readonly", "app", "wrong")]);
+fn near_match<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(WAY, [Item::login("db/prod-readonly", "app", "wrong")]);
     for name in ["db/prod", "DB/PROD-READONLY", "db/prod-readonl", "db/prod-readonly "] {
         is!(scene.find(called(name))?, Err(Cause::ItemMissing { similar, .. }) if similar.len() == 1);
     }
@@ -180,13 +220,16 @@ fn near_match() -> Outcome {
     Ok(())
 }
 
-fn duplicates() -> Outcome {
-    let scene = Scene::with([
-        Item::login("dup", "", "no user").without_username(),
-        Item::login("dup", "alice", "of alice"),
-        Item::login("dup", "bob", "of bob"),
-        Item::login("dup", "bob", "of bob, there").folder("there"),
-    ]);
+fn duplicates<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(
+        WAY,
+        [
+            Item::login("dup", "", "no user").without_username(),
+            Item::login("dup", "alice", "of alice"),
+            Item::login("dup", "bob", "of bob"),
+            Item::login("dup", "bob", "of bob, there").folder("there"),
+        ],
+    );
     is!(scene.find(called("dup"))?, Err(Cause::ItemAmbiguous { count: 4, .. }));
     let user = |user: &str| ItemRef { user: Some(user.to_owned()), ..called("dup") };
     same("of one user", scene.read(user("alice"))?, Ok("of alice".to_owned()))?;
@@ -195,17 +238,20 @@ fn duplicates() -> Outcome {
     same("in one folder", scene.read(there)?, Ok("of bob, there".to_owned()))
 }
 
-fn fields() -> Outcome {
-    let scene = Scene::with([
-        Item::login("l", "me", "pw")
-            .notes("n")
-            .field("pin code", "wrong")
-            .field("pin", "1234")
-            .field("t", "1")
-            .field("t", "2"),
-        Item::card("card", "4111111111111111", "123").field("limit", "5"),
-        Item::ssh_key("key", "-----BEGIN OPENSSH PRIVATE KEY-----", "ssh-ed25519 AAAA"),
-    ]);
+fn fields<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(
+        WAY,
+        [
+            Item::login("l", "me", "pw")
+                .notes("n")
+                .field("pin code", "wrong")
+                .field("pin", "1234")
+                .field("t", "1")
+                .field("t", "2"),
+            Item::card("card", "4111111111111111", "123").field("limit", "5"),
+            Item::ssh_key("key", "-----BEGIN OPENSSH PRIVATE KEY-----", "ssh-ed25519 AAAA"),
+        ],
+    );
     for (wanted, value) in [
         (field("l", ItemField::Username), "me"),
         (field("l", ItemField::Password), "pw"),
@@ -224,12 +270,15 @@ fn fields() -> Outcome {
     Ok(())
 }
 
-fn nothing_there() -> Outcome {
-    let scene = Scene::with([
-        Item::login("none", "me", "").without_password(),
-        Item::login("empty", "me", "").notes("").field("f", ""),
-        Item::login("no user", "", "pw").without_username(),
-    ]);
+fn nothing_there<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(
+        WAY,
+        [
+            Item::login("none", "me", "").without_password(),
+            Item::login("empty", "me", "").notes("").field("f", ""),
+            Item::login("no user", "", "pw").without_username(),
+        ],
+    );
     is!(scene.read(called("none"))?, Err(Cause::FieldMissing { .. } | Cause::ItemEmpty { .. }));
     is!(scene.read(called("empty"))?, Err(Cause::FieldMissing { .. } | Cause::ItemEmpty { .. }));
     is!(scene.read(field("empty", ItemField::Notes))?, Err(Cause::FieldMissing { .. } | Cause::ItemEmpty { .. }));
@@ -240,18 +289,18 @@ fn nothing_there() -> Outcome {
     Ok(())
 }
 
-fn reprompt() -> Outcome {
-    let scene = Scene::with([Item::login("careful", "me", "pw").reprompt(), Item::login("plain", "me", "pw")]);
+fn reprompt<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(WAY, [Item::login("careful", "me", "pw").reprompt(), Item::login("plain", "me", "pw")]);
     let before = scene.account.prompts();
     is!(scene.read(called("careful"))?, Err(Cause::ItemReprompt { .. }));
     same("the other", scene.read(called("plain"))?, Ok("pw".to_owned()))?;
     same("prompts", scene.account.prompts(), before)
 }
 
-fn odd_names() -> Outcome {
+fn odd_names<const WAY: bool>() -> Outcome {
     let names =
         ["--help", "https://example.org/", "a\tb", "a\nb", "8d2a5f0e-6e3c-4f7e-9d64-0a5a0f2f6b11", " spaced ", "ü 🔑"];
-    let scene = Scene::with(names.map(|name| Item::login(name, "me", &format!("of {name}"))));
+    let scene = Scene::on(WAY, names.map(|name| Item::login(name, "me", &format!("of {name}"))));
     for name in names {
         same(name, scene.read(called(name))?, Ok(format!("of {name}")))?;
     }
@@ -269,7 +318,7 @@ fn never() -> Outcome {
         [(Unlock::Never, true), (Unlock::Never, false), (Unlock::Pinentry, false), (Unlock::Terminal, false)]
     {
         let vault = scene.vault(unlock, may_prompt)?;
-        is!(read(&vault, called("a"))?, Err(Cause::VaultLocked { unlock }) if unlock == "rbw unlock");
+        is!(read(&vault, called("a"))?, Err(Cause::VaultLocked { unlock, .. }) if unlock == "rbw unlock");
         is!(block_on(vault.list())?.map(drop), Err(Cause::VaultLocked { .. }));
         is!(block_on(vault.sync())?, Ok(()));
     }
@@ -277,8 +326,8 @@ fn never() -> Outcome {
     same("still locked", scene.account.is_unlocked(), false)
 }
 
-fn once() -> Outcome {
-    let scene = Scene::with([Item::login("a", "me", "of a"), Item::login("b", "me", "of b")]);
+fn once<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(WAY, [Item::login("a", "me", "of a"), Item::login("b", "me", "of b")]);
     scene.account.lock();
     let before = scene.account.prompts();
     let vault = scene.vault(Unlock::Pinentry, true)?;
@@ -293,8 +342,8 @@ fn once() -> Outcome {
     same("prompts", scene.account.prompts(), before + 1)
 }
 
-fn cancelled() -> Outcome {
-    let scene = Scene::with([Item::login("a", "me", "of a")]);
+fn cancelled<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(WAY, [Item::login("a", "me", "of a")]);
     scene.account.lock();
     scene.account.answer(Answer::Cancel);
     let before = scene.account.prompts();
@@ -427,8 +476,8 @@ fn locked_and_changed() -> Outcome {
     Ok(())
 }
 
-fn by_id() -> Outcome {
-    let scene = Scene::with([Item::login("b", "me", "wrong")]);
+fn by_id<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(WAY, [Item::login("b", "me", "wrong")]);
     let id = scene.server.put(Item::login("a", "me", "of a"));
     scene.account.sync();
     let wanted = ItemRef { id: Some(id.to_string()), name: None, ..called("") };
@@ -443,20 +492,33 @@ fn by_id() -> Outcome {
     Ok(())
 }
 
-fn damaged() -> Outcome {
-    let scene = Scene::with([]);
+fn damaged<const WAY: bool>() -> Outcome {
+    let scene = Scene::on(WAY, []);
     let good = scene.server.put(Item::login("good", "me", "pw"));
     let bad = scene.server.put(Item::login("bad", "me", "pw"));
     scene.server.damage(&bad);
     scene.account.sync();
     let id = |id: &str| ItemRef { id: Some(id.to_owned()), name: None, ..called("") };
     let vault = scene.vault(Unlock::Never, false)?;
-    let (_, mut found) = look(&vault, &[called("good"), id(&good), id(&bad)])?;
-    is!(&found[0], Err(Cause::VaultUnavailable { next, .. }) if next.contains("id:"));
+    let torn = scene.server.put(Item::login("torn", "me", "pw"));
+    scene.server.damage_password(&torn);
+    scene.account.sync();
+    let (_, found) = look(&vault, &[called("good"), id(&good), id(&bad), called("bad"), id(&torn)])?;
+    // The command line lists none when one is damaged.
+    same("by name", found[0].is_ok(), WAY == DIRECT)?;
+    is!(&found[3], Err(Cause::VaultUnavailable { next, .. }) if next.contains("id:"));
     is!(&found[2], Ok(_));
-    let (bad, good) = (found.remove(2).map_err(shown)?, found.remove(1).map_err(shown)?);
-    is!(block_on(vault.read(&good.identity))?.map(drop), Ok(()));
-    is!(block_on(vault.read(&bad.identity))?.map(drop), Err(Cause::ItemUnreadable { .. }));
+    let read = |found: &Result<Found, Cause>| -> Result<Result<(), Cause>, Failed> {
+        let found = found.clone().map_err(shown)?;
+        Ok(block_on(vault.read(&found.identity))?.map(drop))
+    };
+    same("the intact one", read(&found[1])?, Ok(()))?;
+    match WAY {
+        // Its value is intact.
+        DIRECT => same("the other", read(&found[2])?, Ok(()))?,
+        DETOUR => is!(read(&found[2])?, Err(Cause::ItemUnreadable { .. })),
+    }
+    is!(read(&found[4])?, Err(Cause::ItemUnreadable { .. }));
     Ok(())
 }
 
@@ -530,22 +592,86 @@ fn instead(scene: &Scene, script: &str) -> Result<(tempfile::TempDir, Surroundin
     Ok((directory, surroundings))
 }
 
+/// One that answers in place of the agent, each question with the same line, until it is dropped. The agent's own socket
+/// is beside it meanwhile.
+struct InPlaceOfTheAgent {
+    socket: std::path::PathBuf,
+    own: std::path::PathBuf,
+}
+
+impl InPlaceOfTheAgent {
+    fn answering(scene: &Scene, line: Option<&'static str>) -> Result<Self, Failed> {
+        let socket = scene.account.socket();
+        let own = socket.with_extension("own");
+        std::fs::rename(&socket, &own)?;
+        let listener = std::os::unix::net::UnixListener::bind(&socket)?;
+        std::thread::spawn(move || {
+            let mut open = Vec::new();
+            for mut stream in listener.incoming().flatten() {
+                let mut question = String::new();
+                let _ = BufReader::new(&stream).read_line(&mut question);
+                match line {
+                    Some(line) => drop(stream.write_all(line.as_bytes())),
+                    None => open.push(stream),
+                }
+            }
+        });
+        Ok(Self { socket, own })
+    }
+}
+
+impl Drop for InPlaceOfTheAgent {
+    fn drop(&mut self) {
+        let _ = std::fs::rename(&self.own, &self.socket);
+    }
+}
+
+fn strange() -> Outcome {
+    for answer in [
+        "{\"type\":\"Error\",\"error\":\"failed to parse message '…': unknown variant\"}\n",
+        "{\"type\":\"Sorry\"}\n",
+        "{\"type\":\"Decrypt\",\"plaintext\":\"canary\"}\n",
+        "HTTP/1.1 400 Bad Request\n",
+        "",
+    ] {
+        let scene = Scene::with([Item::login("a", "me", "right")]);
+        let vault = scene.vault(Unlock::Never, false)?;
+        let instead = InPlaceOfTheAgent::answering(&scene, Some(answer))?;
+        is!(look(&vault, &[called("a")])?.1.remove(0), Err(Cause::VaultUnavailable { .. }));
+        same("detour", vault.detour().is_some(), true)?;
+        drop(instead);
+        same(answer, read(&vault, called("a"))?, Ok("right".to_owned()))?;
+    }
+    Ok(())
+}
+
+fn silent() -> Outcome {
+    let scene = Scene::with([Item::login("a", "me", "right")]);
+    let vault = scene.vault(Unlock::Never, false)?;
+    let _instead = InPlaceOfTheAgent::answering(&scene, None)?;
+    is!(read(&vault, called("a"))?, Err(Cause::VaultUnavailable { what, next })
+        if what.as_is().contains("does not answer") && next.contains("rbw stop-agent"));
+    same("nothing was looked up otherwise", vault.detour(), None)
+}
+
 fn too_old() -> Outcome {
-    let scene = Scene::with([Item::login("a", "me", "pw")]);
+    let scene = Scene::on(DETOUR, [Item::login("a", "me", "pw")]);
     let script = "case $* in *--raw*) echo \"error: unexpected argument '--raw' found\" >&2; exit 2 ;; esac\nexec \"$REAL\" \"$@\"";
     let (_directory, surroundings) = instead(&scene, script)?;
     let vault = open(surroundings, Unlock::Never, false)?;
+    scene.not_only_ours(0o770)?;
     is!(read(&vault, called("a"))?, Err(Cause::VaultUnavailable { what, .. }) if what.as_is().contains("1.14"));
     Ok(())
 }
 
 fn other_item() -> Outcome {
-    let scene = Scene::with([Item::login("a", "me", "right")]);
+    let scene = Scene::on(DETOUR, [Item::login("a", "me", "right")]);
     let other = scene.server.put(Item::login("b", "me", "wrong"));
     scene.account.sync();
     let script = format!("[ \"$1\" = get ] && exec \"$REAL\" get --raw -- {other}\nexec \"$REAL\" \"$@\"");
     let (_directory, surroundings) = instead(&scene, &script)?;
     let vault = open(surroundings, Unlock::Never, false)?;
+    scene.not_only_ours(0o770)?;
     is!(read(&vault, called("a"))?, Err(Cause::ItemMissing { .. }));
     Ok(())
 }

@@ -11,6 +11,7 @@ use crate::observation::Cause;
 use crate::observe::{self, Observed};
 use crate::plan::{Inputs, Plan, Wishes, plan};
 use crate::receipt::Receipt;
+use crate::render::ago;
 use crate::secret::FingerprintKey;
 use crate::state::{Directory, Lock};
 use crate::tools::vault::Vault;
@@ -109,7 +110,11 @@ impl<'a> Session<'a> {
         });
         plan.notes.extend(Here::of(self.project).notes());
         if let Some(cause) = &observed.stale {
-            self.terminal.warning(&format!("the vault was not synced: {cause}"));
+            let age = observed.desired.vault.synced.map(|seconds| format!("; it is as it was {} ago", ago(seconds)));
+            self.terminal.warning(&format!("the vault was not synced: {cause}{}", age.unwrap_or_default()));
+        }
+        if let Some(why) = self.vault.as_ref().ok().and_then(Vault::detour).filter(|_| self.terminal.style.verbose) {
+            say(&format!("rbw's agent was not asked directly ({why}); its command line is slower"));
         }
         Ok(Planned { observed, plan, took: began.elapsed() })
     }

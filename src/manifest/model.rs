@@ -202,6 +202,14 @@ pub struct ItemRef {
     pub field: ItemField,
 }
 
+impl ItemRef {
+    /// Whether it names the item by its id and nothing else: then no name need be known.
+    #[must_use]
+    pub fn is_id_alone(&self) -> bool {
+        self.id.is_some() && self.name.is_none() && self.user.is_none() && self.folder.is_none()
+    }
+}
+
 /// A field of an item.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ItemField {

@@ -8,7 +8,7 @@ mod status;
 mod words;
 
 pub use access::access_text;
-pub use plan::{Context, drift_text, plan_text};
+pub use plan::{Context, ago, drift_text, plan_text};
 pub use report::{end_of_apply, outcome_line, step_label, step_text};
 pub use status::status_text;
 

@@ -94,7 +94,9 @@ fn thousands(number: usize) -> String {
     out
 }
 
-pub(super) fn ago(seconds: u64) -> String {
+/// A time in a few characters, such as `3 min`.
+#[must_use]
+pub fn ago(seconds: u64) -> String {
     match seconds {
         0..=119 => format!("{seconds}s"),
         120..=7199 => format!("{} min", seconds / 60),

@@ -86,7 +86,7 @@ impl FileVault {
             revisions: self.revisions.get(name).cloned().unwrap_or_default(),
         };
         let entries = self.items.iter().map(entry).collect();
-        Listing { kind: "file", account: self.path.clone(), synced: None, entries }
+        Listing { kind: "file", account: self.path.clone(), synced: None, entries, unreadable: 0 }
     }
 
     /// Reads one value.

@@ -41,7 +41,7 @@ pub struct Entry {
     pub revisions: Revisions,
 }
 
-/// Tokens of the versions of an entry's fields; none when the vault gives none.
+/// Tokens of the versions of an entry's fields; none when the vault gives none, or gives them to items that are found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Revisions {
     /// Of single fields.
@@ -70,6 +70,8 @@ pub struct Listing {
     pub synced: Option<u64>,
     /// The entries.
     pub entries: Vec<Entry>,
+    /// How many more there are whose names could not be decrypted.
+    pub unreadable: usize,
 }
 
 impl Vault {
@@ -112,6 +114,15 @@ impl Vault {
             Self::Rbw(rbw) => rbw.sync().await,
             Self::Bw(bw) => bw.sync().await,
             Self::File(_) => Ok(()),
+        }
+    }
+
+    /// Why a slower way was taken than there is, if it was.
+    #[must_use]
+    pub fn detour(&self) -> Option<String> {
+        match self {
+            Self::Rbw(rbw) => rbw.detour(),
+            Self::File(_) => None,
         }
     }
 
@@ -177,9 +188,20 @@ impl Listing {
         match found.as_slice() {
             [entry] if entry.reprompt => Err(Cause::ItemReprompt { item: Untrusted::new(entry.name.clone()) }),
             [entry] => Ok(self.item(entry, &wanted.field)),
+            [] if self.unreadable > 0 => Err(self.not_among_the_readable(wanted)),
             [] => Err(Cause::ItemMissing { wanted: called(wanted), similar: self.similar(wanted) }),
             several => Err(Cause::ItemAmbiguous { wanted: called(wanted), count: several.len() }),
         }
+    }
+
+    fn not_among_the_readable(&self, wanted: &ItemRef) -> Cause {
+        let (name, count) = (called(wanted), self.unreadable);
+        let what = match count {
+            1 => format!("no item is called \"{}\", and one has a name that cannot be decrypted", name.as_is()),
+            _ => format!("no item is called \"{}\", and {count} have names that cannot be decrypted", name.as_is()),
+        };
+        let next = "name it by its id in the manifest: item: {id: …}".to_owned();
+        Cause::VaultUnavailable { what: Untrusted::new(what), next }
     }
 
     /// The names that may have been meant: alike, or longer.

@@ -158,7 +158,10 @@ impl World {
     fn desired(&self, names: &BTreeSet<SecretName>) -> Desired {
         let item = |secret: &SecretName, declared: &manifest::Secret| {
             if self.locked {
-                return Observation::Unknown(Cause::VaultLocked { unlock: "rbw unlock".to_owned() });
+                return Observation::Unknown(Cause::VaultLocked {
+                    unlock: "rbw unlock".to_owned(),
+                    hidden: crate::observation::Hidden::Value,
+                });
             }
             let wanted = declared.item.name.clone().unwrap_or_default();
             let Some(bytes) = self.vault.get(&wanted) else {

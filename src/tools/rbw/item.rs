@@ -1,4 +1,7 @@
-//! One item as `rbw get --raw` prints it: a missing value is told from an empty one, and custom fields by their exact name.
+//! One value of an item, from its ciphertexts or as `rbw get --raw` prints it: a missing value is told from an empty one,
+//! and custom fields by their exact name.
+
+use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
@@ -8,6 +11,86 @@ use crate::manifest::ItemField;
 use crate::observation::Cause;
 use crate::secret::SecretValue;
 use crate::text::Untrusted;
+
+use super::agent::{self, Agent};
+use super::database::Sealed;
+
+/// What a default would be of an item that has neither a password nor is a note.
+const NO_DEFAULT: &str = "password (it is neither a login nor a note: say which field is meant)";
+
+/// Has the agent decrypt the value of a field. What it cannot tell of the value is in the inner result.
+pub(super) async fn value_of(
+    agent: &Arc<Agent>,
+    sealed: &Sealed,
+    field: &ItemField,
+    item: &Untrusted,
+) -> Result<Result<SecretValue, Cause>, agent::Fault> {
+    if sealed.reprompt {
+        // The agent would ask for the master password, and stand still meanwhile.
+        return Ok(Err(Cause::ItemReprompt { item: item.clone() }));
+    }
+    let shown = match field {
+        ItemField::Default if !sealed.has_default() => NO_DEFAULT,
+        ItemField::Default | ItemField::Password => "password",
+        ItemField::Username => "username",
+        ItemField::Notes => "notes",
+        ItemField::Custom(name) => name,
+    };
+    let ciphertext = match field {
+        ItemField::Custom(name) => match custom_sealed(agent, sealed, name, item).await? {
+            Ok(ciphertext) => ciphertext,
+            Err(cause) => return Ok(Err(cause)),
+        },
+        field => sealed.sealed_field(field),
+    };
+    let Some(ciphertext) = ciphertext else {
+        return Ok(Err(Cause::FieldMissing { item: item.clone(), field: Untrusted::new(shown) }));
+    };
+    // Bitwarden's clients leave an empty value as it is.
+    if ciphertext.is_empty() {
+        return Ok(Err(Cause::ItemEmpty { item: item.clone() }));
+    }
+    let decrypted = agent.decrypt(vec![sealed.ciphertext(ciphertext)]).await?.pop();
+    Ok(match decrypted {
+        Some(Ok(text)) if text.is_empty() => Err(Cause::ItemEmpty { item: item.clone() }),
+        Some(Ok(text)) => Ok(SecretValue::new(text.as_bytes().to_vec())),
+        Some(Err(_)) | None => Err(undecrypted(item.clone(), shown)),
+    })
+}
+
+/// The ciphertext of the one custom field of this name.
+async fn custom_sealed<'a>(
+    agent: &Arc<Agent>,
+    sealed: &'a Sealed,
+    name: &str,
+    item: &Untrusted,
+) -> Result<Result<Option<&'a str>, Cause>, agent::Fault> {
+    let with_name: Vec<_> = sealed.fields.iter().filter_map(|field| Some((field, field.name.as_deref()?))).collect();
+    let names = agent.decrypt(with_name.iter().map(|(_, name)| sealed.ciphertext(name)).collect()).await?;
+    let mut found = Vec::new();
+    for ((field, _), decrypted) in with_name.iter().zip(names) {
+        match decrypted {
+            Ok(decrypted) if *decrypted == name => found.push(*field),
+            Ok(_) => {}
+            // It might be the one, or another of the same name.
+            Err(_) => return Ok(Err(undecrypted(item.clone(), "fields"))),
+        }
+    }
+    Ok(match found.as_slice() {
+        [] => Err(Cause::FieldMissing { item: item.clone(), field: Untrusted::new(name) }),
+        [field] => Ok(field.value.as_deref()),
+        several => Err(several_fields(item, name, several.len())),
+    })
+}
+
+fn undecrypted(item: Untrusted, what: &str) -> Cause {
+    Cause::ItemUnreadable { item, detail: Untrusted::new(format!("rbw cannot decrypt its {what}")) }
+}
+
+fn several_fields(item: &Untrusted, name: &str, count: usize) -> Cause {
+    let detail = Untrusted::new(format!("{count} of its fields are called \"{name}\"; rename them"));
+    Cause::ItemUnreadable { item: item.clone(), detail }
+}
 
 /// A text that is wiped.
 struct Text(Zeroizing<String>);
@@ -53,15 +136,15 @@ impl Printed {
         serde_json::from_slice(text).ok()
     }
 
-    /// The value of a field. `undecrypted` says that rbw complained: a value that is then not there could not be decrypted.
-    pub(super) fn value(self, field: &ItemField, undecrypted: bool) -> Result<SecretValue, Cause> {
+    /// The value of a field. `complained`: rbw could not decrypt something, and a value that is then not there could not be decrypted.
+    pub(super) fn value(self, field: &ItemField, complained: bool) -> Result<SecretValue, Cause> {
         let item = Untrusted::new(self.name);
         let (shown, value) = match field {
             ItemField::Default => match self.data {
                 None => ("notes", self.notes),
                 Some(Data { password: Some(password), .. }) => ("password", password),
                 // The number of a card, or the public half of a key: nobody means these without saying so.
-                Some(_) => ("password (it is neither a login nor a note: say which field is meant)", None),
+                Some(_) => (NO_DEFAULT, None),
             },
             ItemField::Password => ("password", self.data.and_then(|data| data.password).flatten()),
             ItemField::Username => ("username", self.data.and_then(|data| data.username)),
@@ -71,9 +154,7 @@ impl Printed {
         match value {
             Some(Text(text)) if text.is_empty() => Err(Cause::ItemEmpty { item }),
             Some(Text(text)) => Ok(SecretValue::new(text.as_bytes().to_vec())),
-            None if undecrypted => {
-                Err(Cause::ItemUnreadable { item, detail: Untrusted::new(format!("rbw cannot decrypt its {shown}")) })
-            }
+            None if complained => Err(undecrypted(item, shown)),
             None => Err(Cause::FieldMissing { item, field: Untrusted::new(shown) }),
         }
     }
@@ -83,10 +164,7 @@ fn custom(fields: Vec<Field>, name: &str, item: &Untrusted) -> Result<Option<Tex
     let mut found = fields.into_iter().filter(|field| field.name.as_deref() == Some(name));
     match (found.next(), found.count()) {
         (field, 0) => Ok(field.and_then(|field| field.value)),
-        (_, more) => {
-            let detail = Untrusted::new(format!("{} of its fields are called \"{name}\"; rename them", more + 1));
-            Err(Cause::ItemUnreadable { item: item.clone(), detail })
-        }
+        (_, more) => Err(several_fields(item, name, more + 1)),
     }
 }
 

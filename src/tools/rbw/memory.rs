@@ -1,15 +1,19 @@
-//! Which item a name of a manifest stood for when names were last decrypted. As long as no entry came, went or changed
-//! its name since, it stands for the same one, and a locked vault need not be asked.
+//! Which item a name of a manifest stood for when names were last decrypted, and among which entries. As long as none
+//! came and none changed its name since, it stands for the same one, and a locked vault need not be asked.
 //!
 //! Only names that a manifest has in the clear are kept, in the cache directory; without it names are asked for again.
 
+use std::collections::HashSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
 use serde::{Deserialize, Serialize};
 
 use crate::digest::Digest;
-use crate::manifest::{ItemRef, Surroundings};
+use crate::manifest::{ItemField, ItemRef, Surroundings};
+
+/// How much is kept of a digest of an entry's name, in hexadecimal characters.
+const KEPT: usize = 32;
 
 /// What a manifest calls an item, and the item.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
@@ -18,32 +22,67 @@ struct Named {
     user: Option<String>,
     folder: Option<String>,
     id: String,
+    /// Whether the manifest gives the id as well: others may then have the same name.
+    given: bool,
 }
 
 impl Named {
     fn is_called(&self, wanted: &ItemRef) -> bool {
-        self.name == wanted.name && self.user == wanted.user && self.folder == wanted.folder
+        let same_id = match &wanted.id {
+            Some(id) => self.given && self.id == *id,
+            None => !self.given,
+        };
+        same_id && self.name == wanted.name && self.user == wanted.user && self.folder == wanted.folder
+    }
+
+    fn as_wanted(&self) -> ItemRef {
+        let Self { name, user, folder, id, given } = self.clone();
+        ItemRef { id: given.then_some(id), name, user, folder, field: ItemField::Default }
     }
 }
 
-/// Names and their items, of one state of the database.
+/// Names and their items.
 #[derive(Debug, Serialize, Deserialize)]
 pub(super) struct Memory {
     version: u32,
-    names: Digest,
+    /// The beginnings of the digests of the names among which each was the only one, one after the other.
+    among: String,
     items: Vec<Named>,
 }
 
+/// The entries that a [`Memory`] knows.
+pub(super) struct Known<'a>(HashSet<&'a str>);
+
+impl Known<'_> {
+    /// Whether an entry with this digest of its name was among them.
+    pub(super) fn has(&self, naming: &Digest) -> bool {
+        self.0.contains(beginning(naming).as_str())
+    }
+}
+
+fn beginning(naming: &Digest) -> String {
+    let mut text = naming.to_string();
+    text.truncate(KEPT);
+    text
+}
+
 impl Memory {
-    /// Nothing yet, about the state `names`.
-    pub(super) fn of(names: Digest) -> Self {
-        Self { version: 1, names, items: Vec::new() }
+    /// Nothing yet, among these entries.
+    pub(super) fn among<'a>(namings: impl Iterator<Item = &'a Digest>) -> Self {
+        Self { version: 2, among: namings.map(beginning).collect(), items: Vec::new() }
     }
 
-    /// What is remembered about the state `names`, if that is the state it is about.
-    pub(super) fn read(path: &Path, names: Digest) -> Option<Self> {
+    /// What is remembered.
+    pub(super) fn read(path: &Path) -> Option<Self> {
         let memory: Self = serde_json::from_slice(&std::fs::read(path).ok()?).ok()?;
-        (memory.version == 1 && memory.names == names).then_some(memory)
+        let whole = memory.among.is_ascii() && memory.among.len().is_multiple_of(KEPT);
+        (memory.version == 2 && whole).then_some(memory)
+    }
+
+    /// Among which entries.
+    pub(super) fn known(&self) -> Known<'_> {
+        let each = (0..self.among.len()).step_by(KEPT);
+        Known(each.filter_map(|at| self.among.get(at..at + KEPT)).collect())
     }
 
     /// The item that `wanted` stood for.
@@ -51,10 +90,15 @@ impl Memory {
         self.items.iter().find(|named| named.is_called(wanted)).map(|named| named.id.as_str())
     }
 
+    /// Everything that stood for something, and for what.
+    pub(super) fn all(&self) -> impl Iterator<Item = (ItemRef, &str)> {
+        self.items.iter().map(|named| (named.as_wanted(), named.id.as_str()))
+    }
+
     pub(super) fn add(&mut self, wanted: &ItemRef, id: &str) {
         let ItemRef { name, user, folder, .. } = wanted.clone();
         self.items.retain(|named| !named.is_called(wanted));
-        self.items.push(Named { name, user, folder, id: id.to_owned() });
+        self.items.push(Named { name, user, folder, id: id.to_owned(), given: wanted.id.is_some() });
     }
 
     /// Keeps it, for the user alone.
@@ -86,29 +130,36 @@ pub(super) fn place(surroundings: &Surroundings, database: &Path) -> Option<Path
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::manifest::ItemField;
 
     fn called(name: &str) -> ItemRef {
         ItemRef { id: None, name: Some(name.to_owned()), user: None, folder: None, field: ItemField::Default }
     }
 
     #[test]
-    fn a_name_is_remembered_until_any_name_changes() -> std::io::Result<()> {
+    fn a_name_is_remembered_among_the_entries_there_were() -> std::io::Result<()> {
         use std::os::unix::fs::PermissionsExt;
         let directory = tempfile::tempdir()?;
         let path = directory.path().join("reconcile/rbw.json");
-        let (now, later) = (Digest::of(b"now"), Digest::of(b"later"));
-        let mut memory = Memory::of(now);
+        let (one, two, later) = (Digest::of(b"1"), Digest::of(b"2"), Digest::of(b"later"));
+        let mut memory = Memory::among([&one, &two].into_iter());
         memory.add(&called("a"), "1");
         memory.add(&called("a"), "2");
         memory.write(&path)?;
         assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
-        let read = Memory::read(&path, now);
-        assert_eq!(read.as_ref().and_then(|memory| memory.id(&called("a"))), Some("2"));
-        assert_eq!(read.as_ref().and_then(|memory| memory.id(&called("b"))), None);
+        let read = Memory::read(&path).unwrap_or_else(|| panic!("it is not read"));
+        assert_eq!(read.id(&called("a")), Some("2"));
+        assert_eq!(read.id(&called("b")), None);
         let with_user = ItemRef { user: Some("m".to_owned()), ..called("a") };
-        assert_eq!(read.as_ref().and_then(|memory| memory.id(&with_user)), None);
-        assert!(Memory::read(&path, later).is_none());
+        assert_eq!(read.id(&with_user), None);
+        // Told apart by its id, it says nothing about the name alone.
+        let given = |id: &str| ItemRef { id: Some(id.to_owned()), ..called("c") };
+        memory.add(&given("3"), "3");
+        assert_eq!([called("c"), given("3"), given("4")].map(|wanted| memory.id(&wanted)), [None, Some("3"), None]);
+        let known = read.known();
+        assert_eq!([one, two, later].map(|naming| known.has(&naming)), [true, true, false]);
+        assert_eq!(read.all().collect::<Vec<_>>(), [(called("a"), "2")]);
+        std::fs::write(&path, r#"{"version":2,"among":"abc","items":[]}"#)?;
+        assert!(Memory::read(&path).is_none());
         Ok(())
     }
 }

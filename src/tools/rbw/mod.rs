@@ -1,44 +1,44 @@
-//! Bitwarden through `rbw`'s command line.
+//! Bitwarden through `rbw`: its local database, its agent's socket, and its command line where these do not do.
 //!
-//! rbw is never asked by name: it falls back to parts of names and takes the first of several. Names are listed once and
-//! matched exactly here, and values are asked for by id. What its local database shows without a key says which values
-//! are unchanged, and as long as no name changed a locked vault need not be asked at all.
+//! rbw is never asked by name: it falls back to parts of names and takes the first of several. Names are decrypted once
+//! and matched exactly here. What the database shows without a key says which values are unchanged, and as long as no
+//! name changed a locked vault need not be asked at all. A value is decrypted from the very ciphertext that its
+//! revision is a digest of.
 
+mod agent;
+mod command;
 mod config;
 mod database;
 mod item;
 mod memory;
+mod names;
 mod says;
 
 use std::path::PathBuf;
+use std::sync::Arc;
 use std::time::Duration;
 
-use serde::Deserialize;
 use tokio::sync::{Mutex, Semaphore};
 
 use crate::desired::{Item, ItemIdentity, VaultFacts};
 use crate::manifest::{ItemRef, Surroundings, Unlock};
-use crate::observation::Cause;
+use crate::observation::{Cause, Hidden};
 use crate::secret::SecretValue;
 use crate::text::Untrusted;
-use crate::tools::program::{self, Output};
 use crate::tools::vault::{Entry, Listing, Revisions, field_of};
 
+use self::agent::Agent;
+use self::command::{Attempt, CommandLine, Listed};
 pub use self::config::{Configuration, ConfigurationError, RbwSetting};
 use self::database::{Account, Database, Unusable};
-use self::item::Printed;
 use self::memory::Memory;
-use self::says::Fault;
+use self::names::Names;
 
 /// How many values are asked for at a time: more gain nothing, rbw's agent decrypts one after the other.
 const AT_ONCE: usize = 4;
-/// An item, or the listing of a large vault, is not larger, in bytes.
-const LIMIT: u64 = 64 << 20;
 /// rbw's database is not replaced at once: what fails while it is written is tried again.
 const TRIES: u32 = 4;
 const PAUSE: Duration = Duration::from_millis(150);
-/// How long somebody may take to type the master password.
-const TYPING: Duration = Duration::from_secs(300);
 
 /// Bitwarden through `rbw`.
 pub struct Rbw {
@@ -48,6 +48,11 @@ pub struct Rbw {
     /// Whether the vault was to be unlocked already: nobody is asked twice.
     asked: Mutex<bool>,
     at_once: Semaphore,
+    agent: Arc<Agent>,
+    /// Why the agent is no longer asked directly.
+    detour: std::sync::Mutex<Option<String>>,
+    /// What items were last found in: values are read from there, so that they belong to their revisions.
+    found_in: Mutex<Option<Arc<Local>>>,
 }
 
 /// What is known without asking the agent.
@@ -61,7 +66,23 @@ impl Rbw {
     /// Asks nothing yet. `may_prompt` says whether a run may ask anybody for anything.
     #[must_use]
     pub fn new(unlock: Unlock, may_prompt: bool, surroundings: Surroundings) -> Self {
-        Self { surroundings, unlock, may_prompt, asked: Mutex::new(false), at_once: Semaphore::new(AT_ONCE) }
+        let agent = Agent::of(&surroundings);
+        Self {
+            surroundings,
+            unlock,
+            may_prompt,
+            asked: Mutex::new(false),
+            at_once: Semaphore::new(AT_ONCE),
+            agent,
+            detour: std::sync::Mutex::new(None),
+            found_in: Mutex::new(None),
+        }
+    }
+
+    /// Why rbw's command line was used, which is slower, and not its agent's socket; `None` when it was not.
+    #[must_use]
+    pub fn detour(&self) -> Option<String> {
+        self.detour.lock().ok()?.clone()
     }
 
     /// Fetches what was edited elsewhere. It works on a locked vault, too.
@@ -71,12 +92,16 @@ impl Rbw {
     pub async fn sync(&self) -> Result<(), Cause> {
         // rbw would ask for the master password if it were not logged in.
         self.local().await?;
-        let output = self.run(&["sync"], Duration::from_secs(60)).await?;
-        match says::fault(&output) {
-            None => Ok(()),
-            Some(Fault::Other(what)) => Err(says::unavailable(format!("rbw sync failed: {what}"), "rbw sync")),
-            Some(fault) => Err(fault.cause("rbw sync")),
+        if self.is_direct() {
+            match self.agent.sync().await {
+                Ok(()) => return Ok(()),
+                Err(agent::Fault::Failed(what)) => return Err(says::sync_failed(&what)),
+                // The command line starts one.
+                Err(agent::Fault::NotRunning) => {}
+                Err(fault) => self.leave(fault)?,
+            }
         }
+        self.command_line().sync().await
     }
 
     /// Lists every item with its name decrypted.
@@ -85,80 +110,214 @@ impl Rbw {
     /// When the vault is locked, or rbw cannot list it.
     pub async fn list(&self) -> Result<Listing, Cause> {
         let local = self.local().await?;
-        self.listed(&local).await
+        self.ready(Hidden::Names).await?;
+        match self.names(&local, None, None).await? {
+            Some(names) => Ok(local.listing(names)),
+            None => self.printed_list(&local).await,
+        }
     }
 
     /// Finds items: without the agent when nothing was renamed since names were last decrypted, else among all.
     pub async fn find(&self, wanted: &[&ItemRef]) -> (VaultFacts, Vec<Result<Item, Cause>>) {
         let local = match self.local().await {
-            Ok(local) => local,
+            Ok(local) => Arc::new(local),
             Err(cause) => return (facts("", None), wanted.iter().map(|_| Err(cause.clone())).collect()),
         };
+        *self.found_in.lock().await = Some(Arc::clone(&local));
         let facts = facts(&local.account.text(), local.database.as_ref());
-        let before = local.remembered(&self.surroundings);
-        let known: Vec<_> = wanted.iter().map(|wanted| local.known(before.as_ref(), wanted)).collect();
-        if known.iter().all(Option::is_some) {
-            return (facts, known.into_iter().flatten().collect());
+        let memory = local.memory(&self.surroundings);
+        let unasked = local.unasked(memory.as_ref(), wanted);
+        if unasked.iter().all(Option::is_some) {
+            return (facts, unasked.into_iter().flatten().collect());
         }
-        match self.listed(&local).await {
-            Ok(listing) => {
-                let found: Vec<_> = wanted.iter().map(|wanted| listing.find(wanted)).collect();
-                self.remember(&local, before, wanted, &found).await;
-                (VaultFacts { items: Some(listing.entries.len()), ..facts }, found)
-            }
-            Err(cause) => (facts, known.into_iter().map(|known| known.unwrap_or_else(|| Err(cause.clone()))).collect()),
-        }
+        let found = self.found(&local, memory, wanted).await;
+        let decrypted = |number: usize| match &found {
+            Ok(found) => found.get(number).cloned().unwrap_or(Err(Cause::NotLookedAt)),
+            Err(cause) => Err(cause.clone()),
+        };
+        let each = unasked.into_iter().enumerate();
+        (facts, each.map(|(number, known)| known.unwrap_or_else(|| decrypted(number))).collect())
     }
 
-    /// Reads one value.
+    /// Reads one value: from the ciphertext that the item was found with.
     ///
     /// # Errors
     /// When the vault is locked, or the item has no such value.
     pub async fn read(&self, item: &ItemIdentity) -> Result<SecretValue, Cause> {
         let _turn = self.at_once.acquire().await;
-        let account = self.account().await?.text();
+        let local = match self.found_in.lock().await.clone() {
+            Some(local) => local,
+            None => Arc::new(self.local().await?),
+        };
+        let account = local.account.text();
         if item.account.as_is() != account {
             let what = format!("rbw is configured for {account}, and this item is of {}", item.account.as_is());
             return Err(says::unavailable(what, "rbw config show"));
         }
         let (id, field) = (item.id.as_is(), field_of(item.field.as_is()));
+        let sealed = local.database.as_ref().map(|database| database.entries.get(id));
+        if let Some(None) = sealed {
+            return Err(Cause::ItemMissing { wanted: item.id.clone(), similar: Vec::new() });
+        }
+        self.ready(Hidden::Value).await?;
+        if let Some(sealed) = sealed.flatten().filter(|_| self.is_direct()) {
+            match item::value_of(&self.agent, sealed, &field, &item.id).await {
+                Ok(value) => return value,
+                Err(fault) => self.leave(fault)?,
+            }
+        }
+        let value = self.retried(async || self.command_line().get(id, &field).await, Hidden::Value).await?;
+        local
+            .is_unmoved(id)
+            .then_some(value)
+            .ok_or_else(|| says::unavailable("the vault was synced while it was read", "reconcile plan, once more"))
+    }
+
+    fn command_line(&self) -> CommandLine<'_> {
+        CommandLine(&self.surroundings)
+    }
+
+    fn is_direct(&self) -> bool {
+        self.detour.lock().is_ok_and(|detour| detour.is_none())
+    }
+
+    /// What a fault of the agent means. One that it speaks otherwise than we know is none: the command line is used from
+    /// then on.
+    fn leave(&self, fault: agent::Fault) -> Result<(), Cause> {
+        match fault {
+            agent::Fault::Strange(why) => {
+                if let Ok(mut detour) = self.detour.lock() {
+                    *detour = Some(why);
+                }
+                Ok(())
+            }
+            fault => Err(says::of_agent(fault)),
+        }
+    }
+
+    /// The names of all entries, or of those in `only`, by the agent; `None` when it cannot be asked directly.
+    async fn names(
+        &self,
+        local: &Local,
+        only: Option<&std::collections::BTreeSet<&str>>,
+        asked: Option<&[ItemRef]>,
+    ) -> Result<Option<Names>, Cause> {
+        let Some(database) = local.database.as_ref().filter(|_| self.is_direct()) else { return Ok(None) };
+        match names::decrypt(&self.agent, database, only, asked).await {
+            Ok(names) if only.is_none() && names.entries.is_empty() && names.unreadable > 0 => {
+                let what = "rbw's agent can decrypt no name: its keys are not those of the vault that it last synced";
+                Err(says::unavailable(what, "rbw lock, then: rbw unlock; if that does not help: rbw purge, rbw login"))
+            }
+            Ok(names) => Ok(Some(names)),
+            Err(fault) => self.leave(fault).map(|()| None),
+        }
+    }
+
+    /// Finds items by decrypting names: those of new entries where that is enough, else all.
+    async fn found(
+        &self,
+        local: &Local,
+        memory: Option<Memory>,
+        wanted: &[&ItemRef],
+    ) -> Result<Vec<Result<Item, Cause>>, Cause> {
+        self.ready(Hidden::Names).await?;
+        // Whatever else is remembered is looked at again, so that it stays true.
+        let mut asked: Vec<ItemRef> = wanted.iter().map(|wanted| (*wanted).clone()).collect();
+        asked.extend(memory.iter().flat_map(Memory::all).map(|(remembered, _)| remembered));
+        if let (Some(database), Some(memory)) = (&local.database, &memory) {
+            let namings = names::namings(database);
+            if let Some(fresh) = names::fresh(&namings, memory, wanted)
+                && let Some(names) = self.names(local, Some(&fresh), Some(&asked)).await?
+            {
+                let find = |wanted: &ItemRef| local.find_among_new(&names, &fresh, memory, wanted);
+                let found: Vec<_> = wanted.iter().map(|wanted| find(wanted)).collect();
+                if found.iter().all(Result::is_ok) {
+                    self.remember(local, &asked, find);
+                    return Ok(found);
+                }
+            }
+        }
+        let listing = match self.names(local, None, Some(&asked)).await? {
+            Some(names) => local.listing(names),
+            None => self.printed_list(local).await?,
+        };
+        let find = |wanted: &ItemRef| local.find(&listing, wanted);
+        let found = wanted.iter().map(|wanted| find(wanted)).collect();
+        if self.is_direct() || local.is_whole_again() {
+            self.remember(local, &asked, find);
+        }
+        Ok(found)
+    }
+
+    async fn printed_list(&self, local: &Local) -> Result<Listing, Cause> {
+        let listed = self.retried(async || self.command_line().list().await, Hidden::Names).await?;
+        Ok(local.listing_of(listed))
+    }
+
+    /// Tries again what fails while rbw writes its database.
+    async fn retried<T>(&self, ask: impl AsyncFn() -> Attempt<T>, hidden: Hidden) -> Result<T, Cause> {
         let mut tries = 1;
         loop {
-            self.ready().await?;
-            let output = self.run(&["get", "--raw", "--", id], Duration::from_secs(30)).await?;
-            let missing = Cause::ItemMissing { wanted: item.id.clone(), similar: Vec::new() };
-            let fault = match says::fault(&output) {
-                // For an id that it does not have rbw falls back to names, and to parts of them.
-                None => match Printed::read(&output.stdout).filter(|printed| printed.id.eq_ignore_ascii_case(id)) {
-                    Some(printed) => return printed.value(&field, says::undecrypted(&output)),
-                    None => missing,
-                },
-                Some(Fault::NoEntry) => missing,
-                Some(Fault::Undecrypted(detail) | Fault::Other(detail)) => {
-                    return Err(Cause::ItemUnreadable { item: item.id.clone(), detail: Untrusted::new(detail) });
-                }
-                Some(fault) => fault.cause("rbw sync"),
-            };
-            if tries == TRIES {
-                return Err(fault);
+            self.ready(hidden).await?;
+            match ask().await {
+                Attempt::Done(done) => return Ok(done),
+                Attempt::Failed(cause) => return Err(cause),
+                Attempt::Again(cause) if tries == TRIES => return Err(cause),
+                Attempt::Again(_) => {}
             }
             tries += 1;
             tokio::time::sleep(PAUSE).await;
         }
     }
 
-    async fn run(&self, arguments: &[&str], timeout: Duration) -> Result<Output, Cause> {
-        let mut command = program::command_in("rbw", &self.surroundings.variables);
-        command.args(arguments);
-        program::run(command, b"", LIMIT, timeout).await.map_err(|error| says::not_run(&error))
+    /// Makes sure that the agent has the keys, and that rbw will not ask for the master password by itself: it would do
+    /// so for every value. `hidden` is what a locked vault does not show.
+    async fn ready(&self, hidden: Hidden) -> Result<(), Cause> {
+        let mut asked = self.asked.lock().await;
+        let cause = match self.locked().await? {
+            None => return Ok(()),
+            Some(Cause::VaultLocked { unlock, .. }) => Cause::VaultLocked { unlock, hidden },
+            Some(cause) => cause,
+        };
+        let by_unlocking = matches!(&cause, Cause::VaultLocked { .. }) || cause == says::not_running();
+        if *asked || !self.may_ask() || !by_unlocking {
+            return Err(cause);
+        }
+        *asked = true;
+        self.command_line().unlock().await
+    }
+
+    /// Why the agent cannot decrypt now, if it cannot.
+    async fn locked(&self) -> Result<Option<Cause>, Cause> {
+        if self.is_direct() {
+            match self.agent.check().await {
+                Ok(()) => return Ok(None),
+                // Whoever has not even installed it is told so first.
+                Err(agent::Fault::NotRunning) => {
+                    self.command_line().is_there().await?;
+                    return Ok(Some(says::not_running()));
+                }
+                Err(fault @ agent::Fault::Strange(_)) => self.leave(fault)?,
+                Err(fault) => return Ok(Some(says::of_agent(fault))),
+            }
+        }
+        Ok(self.command_line().unlocked().await?.map(|fault| fault.cause("rbw unlock")))
+    }
+
+    fn may_ask(&self) -> bool {
+        use std::io::IsTerminal;
+        match self.unlock {
+            Unlock::Pinentry => self.may_prompt,
+            Unlock::Terminal => self.may_prompt && std::io::stdin().is_terminal(),
+            Unlock::Never => false,
+        }
     }
 
     async fn account(&self) -> Result<Account, Cause> {
         match Account::read(&self.surroundings) {
             Ok(account) => Ok(account),
             Err(_) => {
-                // Whoever has not even installed it is told so first.
-                self.run(&["--version"], Duration::from_secs(10)).await?;
+                self.command_line().is_there().await?;
                 let next = "rbw config set email ADDRESS, then: rbw login";
                 Err(says::unavailable("rbw is not configured: it does not know your account", next))
             }
@@ -173,87 +332,20 @@ impl Rbw {
             Some(Ok(database)) if database.logged_in => Some(database),
             Some(Err(Unusable::Torn)) => return Err(says::unavailable("rbw's local database is cut off", "rbw sync")),
             Some(Ok(_) | Err(Unusable::Absent)) => {
-                self.run(&["--version"], Duration::from_secs(10)).await?;
+                self.command_line().is_there().await?;
                 return Err(says::unavailable(format!("rbw is not logged in as {}", account.text()), "rbw login"));
             }
         };
         Ok(Local { account, place, database })
     }
 
-    /// Makes sure that rbw will not ask for the master password by itself: it would do so for every value.
-    async fn ready(&self) -> Result<(), Cause> {
-        let mut asked = self.asked.lock().await;
-        let output = self.run(&["unlocked"], Duration::from_secs(10)).await?;
-        let Some(fault) = says::fault(&output) else { return Ok(()) };
-        if *asked || !self.may_ask() || !matches!(fault, Fault::Locked | Fault::NotRunning) {
-            return Err(fault.cause("rbw unlock"));
-        }
-        *asked = true;
-        let mut command = program::command_in("rbw", &self.surroundings.variables);
-        command.arg("unlock");
-        // A pinentry in the terminal finds it by our standard input.
-        let output = program::run_attended(command, TYPING).await.map_err(|error| says::not_run(&error))?;
-        match says::fault(&output) {
-            None => Ok(()),
-            Some(Fault::Other(what)) => Err(says::unavailable(format!("rbw unlock failed: {what}"), "rbw unlock")),
-            Some(fault) => Err(fault.cause("rbw unlock")),
-        }
-    }
-
-    fn may_ask(&self) -> bool {
-        use std::io::IsTerminal;
-        match self.unlock {
-            Unlock::Pinentry => self.may_prompt,
-            Unlock::Terminal => self.may_prompt && std::io::stdin().is_terminal(),
-            Unlock::Never => false,
-        }
-    }
-
-    async fn listed(&self, local: &Local) -> Result<Listing, Cause> {
-        let mut tries = 1;
-        loop {
-            self.ready().await?;
-            let output = self.run(&["list", "--raw"], Duration::from_secs(120)).await?;
-            match says::fault(&output) {
-                None => match serde_json::from_slice::<Vec<Listed>>(&output.stdout) {
-                    Ok(entries) => return Ok(local.listing(entries)),
-                    Err(_) if tries == TRIES => {
-                        return Err(says::unavailable(
-                            "what `rbw list --raw` printed is not understood",
-                            "rbw --version",
-                        ));
-                    }
-                    Err(_) => {}
-                },
-                Some(Fault::Broken(_)) if tries < TRIES => {}
-                Some(Fault::Undecrypted(detail)) => {
-                    let what = format!("rbw cannot decrypt the name of one of your items ({detail}), so it lists none");
-                    let next = "rbw sync; if that does not help, name items by id in the manifest: item: {id: …}";
-                    return Err(says::unavailable(what, next));
-                }
-                Some(fault) => return Err(fault.cause("rbw list")),
-            }
-            tries += 1;
-            tokio::time::sleep(PAUSE).await;
-        }
-    }
-
-    /// Keeps what names stood for, if they were the same before and after they were listed.
-    async fn remember(
-        &self,
-        local: &Local,
-        before: Option<Memory>,
-        wanted: &[&ItemRef],
-        found: &[Result<Item, Cause>],
-    ) {
+    /// Keeps what names stood for.
+    fn remember(&self, local: &Local, asked: &[ItemRef], find: impl Fn(&ItemRef) -> Result<Item, Cause>) {
         let (Some(place), Some(database)) = (&local.place, &local.database) else { return };
-        if !matches!(Database::read(place), Ok(now) if now.names == database.names) {
-            return;
-        }
-        let mut memory = before.unwrap_or_else(|| Memory::of(database.names));
-        for (wanted, found) in wanted.iter().zip(found) {
-            if let Ok(item) = found {
-                memory.add(wanted, item.identity.id.as_is());
+        let mut memory = Memory::among(names::namings(database).values());
+        for asked in asked.iter().filter(|asked| !asked.is_id_alone()) {
+            if let Ok(item) = find(asked) {
+                memory.add(asked, item.identity.id.as_is());
             }
         }
         if let Some(path) = memory::place(&self.surroundings, place) {
@@ -272,45 +364,77 @@ fn facts(account: &str, database: Option<&Database>) -> VaultFacts {
     }
 }
 
-/// An item as `rbw list --raw` prints it.
-#[derive(Deserialize)]
-struct Listed {
-    id: String,
-    name: Option<String>,
-    user: Option<String>,
-    folder: Option<String>,
-}
-
 impl Local {
-    fn remembered(&self, surroundings: &Surroundings) -> Option<Memory> {
-        Memory::read(&memory::place(surroundings, self.place.as_deref()?)?, self.database.as_ref()?.names)
+    fn memory(&self, surroundings: &Surroundings) -> Option<Memory> {
+        self.database.as_ref()?;
+        Memory::read(&memory::place(surroundings, self.place.as_deref()?)?)
     }
 
-    /// The item that is meant, if that is known without decrypting names.
-    fn known(&self, memory: Option<&Memory>, wanted: &ItemRef) -> Option<Result<Item, Cause>> {
+    /// What is known without decrypting any name.
+    fn unasked(&self, memory: Option<&Memory>, wanted: &[&ItemRef]) -> Vec<Option<Result<Item, Cause>>> {
+        let by_name = wanted.iter().any(|wanted| !wanted.is_id_alone());
+        let nothing_new = || {
+            let (Some(database), Some(memory)) = (&self.database, memory) else { return false };
+            let known = memory.known();
+            names::namings(database).values().all(|naming| known.has(naming))
+        };
+        let memory = memory.filter(|_| by_name && nothing_new());
+        wanted.iter().map(|wanted| self.unasked_one(memory, wanted)).collect()
+    }
+
+    fn unasked_one(&self, memory: Option<&Memory>, wanted: &ItemRef) -> Option<Result<Item, Cause>> {
         let database = self.database.as_ref()?;
         let id = match &wanted.id {
-            Some(id) if wanted.name.is_none() && wanted.user.is_none() && wanted.folder.is_none() => id.as_str(),
-            given => memory?.id(wanted).filter(|id| given.as_ref().is_none_or(|given| given == id))?,
+            Some(id) if wanted.is_id_alone() => id.as_str(),
+            _ => memory?.id(wanted)?,
         };
-        let Some(sealed) = database.entries.get(id) else {
-            let wanted = Untrusted::new(id);
-            return Some(Err(Cause::ItemMissing { wanted, similar: Vec::new() }));
-        };
-        let entry = Entry {
+        let entry = self.entry_of(id, wanted);
+        let missing =
+            || Cause::ItemMissing { wanted: Untrusted::new(wanted.name.as_deref().unwrap_or(id)), similar: Vec::new() };
+        Some(match entry {
+            Some(entry) => self.find(&self.listing(Names { entries: vec![entry], unreadable: 0 }), &by_id(id, wanted)),
+            // Only among all names can it be told what is meant instead.
+            None if database.entries.is_empty() || wanted.is_id_alone() => Err(missing()),
+            None => return None,
+        })
+    }
+
+    /// An entry that is known to be the one that `wanted` means.
+    fn entry_of(&self, id: &str, wanted: &ItemRef) -> Option<Entry> {
+        let sealed = self.database.as_ref()?.entries.get(id)?;
+        Some(Entry {
             id: id.to_owned(),
             name: wanted.name.clone().unwrap_or_else(|| id.to_owned()),
             user: wanted.user.clone(),
             folder: wanted.folder.clone(),
             reprompt: sealed.reprompt,
-            revisions: sealed.revisions.clone(),
-        };
-        let id_alone =
-            ItemRef { id: Some(id.to_owned()), name: None, user: None, folder: None, field: wanted.field.clone() };
-        Some(self.with(vec![entry]).find(&id_alone))
+            revisions: Revisions::default(),
+        })
     }
 
-    fn listing(&self, listed: Vec<Listed>) -> Listing {
+    /// Finds an item among the new entries and the one that was remembered, unless that is itself new.
+    fn find_among_new(
+        &self,
+        new: &Names,
+        fresh: &std::collections::BTreeSet<&str>,
+        memory: &Memory,
+        wanted: &ItemRef,
+    ) -> Result<Item, Cause> {
+        let remembered = memory.id(wanted).filter(|id| !fresh.contains(id));
+        let mut entries: Vec<Entry> = new.entries.clone();
+        entries.extend(remembered.and_then(|id| self.entry_of(id, wanted)));
+        self.find(&self.listing(Names { entries, unreadable: new.unreadable }), wanted)
+    }
+
+    /// The item that is meant, with the revision of its field.
+    fn find(&self, listing: &Listing, wanted: &ItemRef) -> Result<Item, Cause> {
+        let mut item = listing.find(wanted)?;
+        let sealed = self.database.as_ref().and_then(|database| database.entries.get(item.identity.id.as_is()));
+        item.revision = sealed.map(|sealed| sealed.revision(&wanted.field));
+        Ok(item)
+    }
+
+    fn listing_of(&self, listed: Vec<Listed>) -> Listing {
         let entry = |listed: Listed| {
             let sealed = self.database.as_ref().and_then(|database| database.entries.get(&listed.id));
             Entry {
@@ -319,14 +443,34 @@ impl Local {
                 user: listed.user,
                 folder: listed.folder,
                 reprompt: sealed.is_some_and(|sealed| sealed.reprompt),
-                revisions: sealed.map_or_else(Revisions::default, |sealed| sealed.revisions.clone()),
+                revisions: Revisions::default(),
             }
         };
-        self.with(listed.into_iter().map(entry).collect())
+        self.listing(Names { entries: listed.into_iter().map(entry).collect(), unreadable: 0 })
     }
 
-    fn with(&self, entries: Vec<Entry>) -> Listing {
+    fn listing(&self, Names { entries, unreadable }: Names) -> Listing {
         let synced = self.database.as_ref().and_then(|database| database.synced);
-        Listing { kind: "rbw", account: self.account.text(), synced, entries }
+        Listing { kind: "rbw", account: self.account.text(), synced, entries, unreadable }
     }
+
+    fn now(&self) -> Option<Database> {
+        Database::read(self.place.as_deref()?).ok()
+    }
+
+    /// Whether the names are those that the command line listed meanwhile.
+    fn is_whole_again(&self) -> bool {
+        let (Some(then), Some(now)) = (&self.database, self.now()) else { return false };
+        names::namings(then) == names::namings(&now)
+    }
+
+    /// Whether an entry is still what it was when it was found; where there is no telling, it is.
+    fn is_unmoved(&self, id: &str) -> bool {
+        let Some(then) = &self.database else { return true };
+        self.now().is_some_and(|now| now.entries.get(id) == then.entries.get(id))
+    }
+}
+
+fn by_id(id: &str, wanted: &ItemRef) -> ItemRef {
+    ItemRef { id: Some(id.to_owned()), name: None, user: None, folder: None, field: wanted.field.clone() }
 }

@@ -1,8 +1,10 @@
 //! What rbw says when it fails, told apart by the words of its versions 1.10 to 1.15. What it says holds names at most.
 
-use crate::observation::Cause;
+use crate::observation::{Cause, Hidden};
 use crate::text::Untrusted;
 use crate::tools::program::{Output, RunError};
+
+use super::agent;
 
 /// Why rbw did not do what it was asked.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,8 +68,8 @@ impl Fault {
     /// What it means for what was wanted. `again` is the command that shows or mends what has no better advice.
     pub(super) fn cause(self, again: &str) -> Cause {
         match self {
-            Self::Locked => Cause::VaultLocked { unlock: "rbw unlock".to_owned() },
-            Self::NotRunning => unavailable("rbw's agent is not running", "rbw unlock"),
+            Self::Locked => locked(),
+            Self::NotRunning => not_running(),
             Self::NoAgent(what) => unavailable(what, "rbw stop-agent, then: rbw unlock"),
             Self::NotConfigured => {
                 unavailable("rbw is not configured", "rbw config set email ADDRESS, then: rbw login")
@@ -75,6 +77,33 @@ impl Fault {
             Self::TooOld => unavailable("this rbw is older than 1.14: it has no `rbw list --raw`", "update rbw"),
             Self::NoEntry => unavailable("rbw has no such entry", again),
             Self::Undecrypted(what) | Self::Broken(what) | Self::Other(what) => unavailable(what, again),
+        }
+    }
+}
+
+fn locked() -> Cause {
+    Cause::VaultLocked { unlock: "rbw unlock".to_owned(), hidden: Hidden::Anything }
+}
+
+pub(super) fn not_running() -> Cause {
+    unavailable("rbw's agent is not running", "rbw unlock")
+}
+
+pub(super) fn sync_failed(what: &str) -> Cause {
+    unavailable(format!("rbw sync failed: {what}"), "rbw sync")
+}
+
+/// What a fault of the agent means that is no reason to ask otherwise.
+pub(super) fn of_agent(fault: agent::Fault) -> Cause {
+    match fault {
+        agent::Fault::NotRunning => not_running(),
+        agent::Fault::Locked => locked(),
+        agent::Fault::Silent => {
+            let what = "rbw's agent does not answer: a pinentry may be waiting for somebody";
+            unavailable(what, "answer it; or: rbw stop-agent, then: rbw unlock")
+        }
+        agent::Fault::Undecrypted(what) | agent::Fault::Failed(what) | agent::Fault::Strange(what) => {
+            unavailable(what, "rbw list")
         }
     }
 }

@@ -111,9 +111,14 @@ impl Server {
         assert!(self.locked().vault.trash(id, false), "no item {id}");
     }
 
-    /// Makes an item one that nobody can open.
+    /// Makes the name of an item one that nobody can open.
     pub fn damage(&self, id: &Id) {
-        self.locked().vault.damage(id);
+        self.locked().vault.damage(id, "/name");
+    }
+
+    /// Makes the password of a login one that nobody can open.
+    pub fn damage_password(&self, id: &Id) {
+        self.locked().vault.damage(id, "/login/password");
     }
 
     /// An item as it is now, if it is there and can be opened.

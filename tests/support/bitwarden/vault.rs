@@ -216,12 +216,12 @@ impl Vault {
         self.keep(Some(id), &sealed);
     }
 
-    /// Breaks the MAC of its name.
-    pub(super) fn damage(&mut self, id: &str) {
+    /// Breaks the MAC of what is at `pointer` in it.
+    pub(super) fn damage(&mut self, id: &str, pointer: &str) {
         let at = self.place(id).expect("an item of that id");
-        let name = self.ciphers[at]["name"].as_str().expect("a name").to_owned();
-        let (intact, _) = name.rsplit_once('|').expect("a MAC");
-        self.ciphers[at]["name"] = format!("{intact}|{}", STANDARD.encode([0; 32])).into();
+        let sealed = self.ciphers[at].pointer_mut(pointer).expect("such a text");
+        let (intact, _) = sealed.as_str().expect("a text").rsplit_once('|').expect("a MAC");
+        *sealed = format!("{intact}|{}", STANDARD.encode([0; 32])).into();
         self.touch();
     }
 

@@ -13,7 +13,7 @@ fn database(entries: &str) -> Database {
 }
 
 fn parse(text: &str) -> Option<Database> {
-    Database::of(&serde_json::from_str(text).ok()?, Some(7))
+    Database::of(serde_json::from_str(text).ok()?, Some(7))
 }
 
 fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
@@ -25,7 +25,7 @@ fn surroundings(variables: &[(&str, &str)]) -> Surroundings {
 fn an_edit_changes_the_revision_of_what_was_edited() {
     let changed = |old: &str, new: &str| -> Vec<&str> {
         let (before, after) = (database(ENTRIES), database(&ENTRIES.replace(old, new)));
-        let (before, after) = (&before.entries["1"].revisions, &after.entries["1"].revisions);
+        let (before, after) = (&before.entries["1"], &after.entries["1"]);
         let custom = ItemField::Custom("any".to_owned());
         let fields = [
             ("default", ItemField::Default),
@@ -34,22 +34,36 @@ fn an_edit_changes_the_revision_of_what_was_edited() {
             ("username", ItemField::Username),
             ("custom", custom),
         ];
-        let differs = |field: &ItemField| before.of(field) != after.of(field);
+        let differs = |field: &ItemField| before.revision(field) != after.revision(field);
         fields.into_iter().filter(|(_, field)| differs(field)).map(|(name, _)| name).collect()
     };
-    let all = ["default", "password", "notes", "username", "custom"];
     assert_eq!(changed("2.text", "2.other"), [""; 0]);
     assert_eq!(changed("2.password", "2.other"), ["default", "password"]);
-    assert_eq!(changed("2.notes", "2.other"), ["default", "notes"]);
+    assert_eq!(changed("2.notes", "2.other"), ["notes"]);
     assert_eq!(changed("2.value", "2.other"), ["custom"]);
-    for everywhere in ["2.name", "2.key", "2.folder", "2.user"] {
-        assert_eq!(changed(everywhere, "2.other"), all, "{everywhere}");
+    assert_eq!(changed("2.user", "2.other"), ["username"]);
+    for elsewhere in ["2.name", "2.folder"] {
+        assert_eq!(changed(elsewhere, "2.other"), [""; 0], "{elsewhere}");
+    }
+    for everywhere in [r#""2.key""#, r#""org_id":null"#] {
+        let other = everywhere.replace("2.key", "2.other").replace("null", r#""o""#);
+        assert_eq!(changed(everywhere, &other).len(), 5, "{everywhere}");
     }
 }
 
 #[test]
+fn the_default_of_a_note_is_its_text() {
+    let database = database(ENTRIES);
+    let (login, note) = (&database.entries["1"], &database.entries["2"]);
+    assert_eq!(login.sealed_field(&ItemField::Default), Some("2.password"));
+    assert_eq!(note.sealed_field(&ItemField::Default), Some("2.text"));
+    assert_eq!(note.sealed_field(&ItemField::Password), None);
+    assert_ne!(login.revision(&ItemField::Default), login.revision(&ItemField::Password));
+}
+
+#[test]
 fn names_are_the_same_until_one_of_them_changes() {
-    let names = |text: &str| database(text).names;
+    let names = |text: &str| -> Vec<Digest> { database(text).entries.values().map(Sealed::naming).collect() };
     assert_eq!(names(ENTRIES), names(&ENTRIES.replace("2.password", "2.other")));
     for text in ["2.name", "2.folder", "2.user", r#""id":"2""#] {
         assert_ne!(names(ENTRIES), names(&ENTRIES.replace(text, &text.replace('2', "3"))), "{text}");
