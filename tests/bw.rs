@@ -133,7 +133,7 @@ fn closed() -> Outcome {
         }
     };
     let unlock = |cause: &Cause| cause.next() == Some("export BW_SESSION=\"$(bw unlock --raw)\"".to_owned());
-    is!(asked(&|variables| variables.retain(|(name, _)| name != "BW_SESSION"))?, Cause::VaultLocked { unlock: _ });
+    is!(asked(&|variables| variables.retain(|(name, _)| name != "BW_SESSION"))?, Cause::VaultLocked { .. });
     account.lock();
     // The session of before.
     is!(asked(&|_| {})?, cause if matches!(cause, Cause::VaultLocked { .. }) && unlock(&cause));

@@ -278,7 +278,9 @@ mod tests {
             item_changed_at: Some(NOW - 120),
             ..line("b", differs(Reason::ValueChanged), Standing::Current)
         };
-        let unknown = || Standing::Unknown { cause: Cause::VaultLocked { unlock: "rbw unlock".to_owned() } };
+        let unknown = || Standing::Unknown {
+            cause: Cause::VaultLocked { unlock: "rbw unlock".to_owned(), hidden: crate::observation::Hidden::Anything },
+        };
         let perhaps = BootLine { item_changed: true, ..line("e", unknown(), Standing::Current) };
         let boot = vec![
             line("a/long", Standing::Current, Standing::Current),

@@ -122,7 +122,7 @@ impl Vault {
     pub fn detour(&self) -> Option<String> {
         match self {
             Self::Rbw(rbw) => rbw.detour(),
-            Self::File(_) => None,
+            Self::File(_) | Self::Bw(_) => None,
         }
     }
 

@@ -198,6 +198,7 @@ impl Answer {
             account: self.status.account(),
             synced: self.status.synced(),
             entries: self.items.iter().map(entry).collect(),
+            unreadable: 0,
         }
     }
 }

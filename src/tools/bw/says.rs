@@ -1,6 +1,6 @@
 //! What bw says when it fails. What it says holds names at most.
 
-use crate::observation::Cause;
+use crate::observation::{Cause, Hidden};
 use crate::text::Untrusted;
 use crate::tools::program::{Output, RunError};
 
@@ -49,7 +49,7 @@ impl Fault {
 }
 
 pub(super) fn locked() -> Cause {
-    Cause::VaultLocked { unlock: UNLOCK.to_owned() }
+    Cause::VaultLocked { unlock: UNLOCK.to_owned(), hidden: Hidden::Anything }
 }
 
 pub(super) fn logged_out() -> Cause {
