@@ -123,7 +123,12 @@ impl Settled {
         };
         let vault =
             VaultFacts { kind: "rbw", account: Untrusted::new("someone@example.org"), items: None, synced: None };
-        Self { desired: Desired { vault, items, sources: BTreeMap::new() }, manifest, actual, receipt }
+        Self {
+            desired: Desired { vault, items, fingerprint_key: None, sources: BTreeMap::new() },
+            manifest,
+            actual,
+            receipt,
+        }
     }
 
     /// Every item has another revision, and each value was read.

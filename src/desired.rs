@@ -16,6 +16,8 @@ pub struct Desired {
     pub vault: VaultFacts,
     /// The item of each secret, boot and run-time.
     pub items: BTreeMap<SecretName, Observation<Item>>,
+    /// The item that holds the key of fingerprints, if the manifest names one.
+    pub fingerprint_key: Option<Observation<Item>>,
     /// The source of each public dataset file but those that hold a host's age key: there the plan decides which to believe.
     pub sources: BTreeMap<FileName, Observation<Source>>,
 }

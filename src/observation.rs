@@ -77,6 +77,11 @@ pub enum Cause {
         /// What the program said, without any value.
         detail: Untrusted,
     },
+    /// The item that is to hold the key of fingerprints holds something else.
+    NoFingerprintKey {
+        /// The item.
+        item: Untrusted,
+    },
     /// The vault is locked and may not be unlocked here.
     VaultLocked {
         /// The command that unlocks it.
@@ -172,6 +177,9 @@ impl fmt::Display for Cause {
             Self::ItemUnreadable { item, detail } => {
                 write!(f, "the item \"{}\" cannot be read: {}", item.printable(), detail.printable())
             }
+            Self::NoFingerprintKey { item } => {
+                write!(f, "what the item \"{}\" holds is no fingerprint key", item.printable())
+            }
             Self::VaultLocked { hidden: Hidden::Anything, .. } => f.write_str("the vault is locked"),
             Self::VaultLocked { hidden: Hidden::Names, .. } => {
                 f.write_str("it may have changed: items were added or renamed, and the vault is locked")
@@ -234,6 +242,7 @@ impl Cause {
             Self::NeedsRoot { .. } => Some("become: sudo".to_owned()),
             Self::Unset(unset) => Some(format!("export {}=…", unset.variable)),
             Self::ItemUnreadable { .. }
+            | Self::NoFingerprintKey { .. }
             | Self::HostUnreachable { .. }
             | Self::HostUnclear { .. }
             | Self::FileUnreadable { .. }

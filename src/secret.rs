@@ -147,7 +147,40 @@ impl FingerprintKey {
     pub fn id(&self) -> KeyId {
         self.id
     }
+
+    /// The key as an item of a vault holds it: `reconcile-key-1:ID:KEY` in hexadecimal. The id follows from the key, so
+    /// that a text which was cut or mistyped is no key.
+    #[must_use]
+    pub fn to_text(&self) -> SecretValue {
+        let mut text = Zeroizing::new(Vec::with_capacity(TEXT.len() + 16 + 1 + 64));
+        text.extend_from_slice(TEXT.as_bytes());
+        text.extend_from_slice(self.id.to_string().as_bytes());
+        text.push(b':');
+        for byte in self.key.iter() {
+            text.extend([byte >> 4, byte & 15].map(|digit| b"0123456789abcdef"[usize::from(digit)]));
+        }
+        SecretValue(text)
+    }
+
+    /// A key from its text. Space around it does not matter.
+    ///
+    /// # Errors
+    /// When it is no such text, or not the whole of it.
+    pub fn from_text(text: &SecretValue) -> Result<Self, NotAKey> {
+        let text = std::str::from_utf8(&text.0).map_err(|_| NotAKey)?;
+        let (id, hex) = text.trim().strip_prefix(TEXT).and_then(|rest| rest.split_once(':')).ok_or(NotAKey)?;
+        let key = Self::new(&mut parse_hex(hex).ok_or(NotAKey)?);
+        if key.id.to_string() == id { Ok(key) } else { Err(NotAKey) }
+    }
 }
+
+/// How the text of a key begins.
+const TEXT: &str = "reconcile-key-1:";
+
+/// The text was not `reconcile-key-1:ID:KEY`.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("not a fingerprint key")]
+pub struct NotAKey;
 
 fn keyed(key: &[u8; 32]) -> Hmac<Sha256> {
     // HMAC takes keys of any length, and this one has 32 bytes.
@@ -305,6 +338,20 @@ mod tests {
         assert_eq!(one.compare(&Fingerprint::of(&key(1), &b, &value("x"))), Comparison::Different);
         assert_eq!(one.compare(&Fingerprint::of(&key(2), &a, &value("x"))), Comparison::OtherKey);
         assert_eq!(one.to_string().parse(), Ok(one));
+        Ok(())
+    }
+
+    #[test]
+    fn a_key_comes_back_from_its_text_or_not_at_all() -> Result<(), NotAKey> {
+        let text = key(7).to_text().expose(|bytes| String::from_utf8_lossy(bytes).into_owned());
+        assert_eq!(text.len(), 97);
+        for good in [text.clone(), format!(" {text}\n")] {
+            assert_eq!(FingerprintKey::from_text(&value(&good))?.id(), key(7).id());
+        }
+        let mistyped = text.replace(":07", ":08").replacen("0707", "0708", 1);
+        for bad in ["", "hunter2", &text[..96], &text[1..], &text.replace("key-1", "key-2"), &mistyped] {
+            assert_eq!(FingerprintKey::from_text(&value(bad)).map(|key| key.id()), Err(NotAKey), "{bad}");
+        }
         Ok(())
     }
 

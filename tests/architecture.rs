@@ -70,11 +70,12 @@ const OUTSIDE: [&str; 18] = [
 ];
 
 /// Where a value is looked at. Whoever adds a place says here why.
-const SINKS: [(&str, &str); 8] = [
+const SINKS: [(&str, &str); 9] = [
     ("src/secret.rs", "its fingerprint"),
     ("src/sops/write.rs", "encrypted"),
     ("src/apply/activate.rs", "written into a generation, on the host that decrypts"),
     ("src/cli/get.rs", "a pipe, or a terminal with --show"),
+    ("src/cli/fingerprint_key.rs", "the key of fingerprints, into the pipe of the program that adds it to the vault"),
     ("src/launch/process.rs", "the environment, or a file without a name, of the program that follows"),
     ("src/launch/credential.rs", "git's pipe"),
     ("src/tools/rbw/config.rs", "the address of the account, into rbw's own configuration"),

@@ -15,7 +15,7 @@ use reconcile::tools::vault::Vault;
 use support::bitwarden::bw::{Account, NEEDS};
 use support::bitwarden::{EMAIL, Item, Server};
 use support::peers;
-use support::program::Place;
+use support::program::{Place, typed};
 
 type Outcome = Result<(), Failed>;
 type Variables = Vec<(String, OsString)>;
@@ -156,6 +156,7 @@ fn closed() -> Outcome {
 const MANIFEST: &str = "version: 1
 name: bw
 vault: {bw: {}}
+fingerprint_key: {item: our key}
 dataset: {path: dataset, files: {here-age-pubkey: {age_key_of: here}}}
 hosts:
   here:
@@ -176,15 +177,19 @@ fn applied() -> Outcome {
     let account = Account::log_in(&server);
     let mut place = Place::new(MANIFEST);
     place.variables.extend(account.env().into_iter().filter(|(name, _)| name != "HOME"));
+    let refused = place.run("plan").ended(1)?.says(&["fingerprint_key: no item is called \"our key\""])?;
+    let advice = "reconcile fingerprint-key | bw encode | bw create item > /dev/null";
+    refused.says(&[advice])?;
+    typed(&place, advice)?.ended(0)?.hides(&["reconcile-key-1:"])?;
     let log = place.home.join("bw.log");
     watched(&mut place, &log)?;
-    place.run("apply --auto-approve").ended(0)?.hides(&["canary"])?;
+    place.run("apply --auto-approve").ended(0)?.hides(&["canary", "reconcile-key-1:"])?;
     same(
         "installed",
         std::fs::read_to_string(place.repository.join("secrets/tailscale/auth-key"))?,
         "canary-one".into(),
     )?;
-    place.run("plan --detailed-exitcode").ended(0)?.says(&["Vault bw · 2 items", "No changes."])?;
+    place.run("plan --detailed-exitcode").ended(0)?.says(&["Vault bw · 3 items", "No changes."])?;
     server.edit(&key, |item| item.set_password(Some("canary-two")));
     let changed = place.run("plan --detailed-exitcode").ended(2)?.hides(&["canary", "secret.pin"])?;
     changed

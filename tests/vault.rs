@@ -556,7 +556,7 @@ fn observed() -> Outcome {
     let manifest = manifest_of(&[("one", "a"), ("two", "b"), ("three", "c")])?;
     let vault = scene.vault(Unlock::Never, false)?;
     let key = FingerprintKey::new(&mut [7; 32]);
-    let (_, mut items) = block_on(observe::vault::look(&vault, &manifest))?;
+    let mut items = block_on(observe::vault::look(&vault, &manifest))?.items;
     let names: BTreeSet<SecretName> = items.keys().cloned().collect();
     block_on(observe::vault::read_values(&vault, &key, &names, &mut items))?;
     let of = |name: &str| -> Result<&Observation<Found>, Failed> {

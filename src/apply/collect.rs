@@ -2,11 +2,12 @@
 
 use crate::address::FileName;
 use crate::desired::Item;
-use crate::observation::Observation;
+use crate::observation::{Cause, Observation};
 use crate::plan::Wanted;
 use crate::report::{Event, StepResult};
-use crate::secret::{Comparison, Fingerprint, SecretName, SecretValue};
+use crate::secret::{Comparison, Fingerprint, FingerprintKey, SecretName, SecretValue};
 use crate::tools::together;
+use crate::tools::vault::Vault;
 
 use super::{Apply, Failure, Running};
 
@@ -28,9 +29,16 @@ pub(super) async fn all(
     file: &FileName,
     items: &[Wanted],
 ) -> Result<StepResult, Failure> {
+    let vault = running.apply.vault.as_ref().map_err(no_key)?;
+    let key = running
+        .apply
+        .key
+        .get(vault, running.apply.desired.fingerprint_key.as_ref())
+        .await
+        .map_err(|cause| no_key(&cause))?;
     let mut collected = Vec::with_capacity(items.len());
     for some in items.chunks(AT_ONCE) {
-        for result in together::all(some.iter().map(|wanted| one(running.apply, wanted))).await {
+        for result in together::all(some.iter().map(|wanted| one(running.apply, vault, key, wanted))).await {
             collected.push(result?);
         }
         running.tell(Event::Progress { step, done: collected.len(), total: items.len() });
@@ -40,15 +48,14 @@ pub(super) async fn all(
     Ok(StepResult::Collected { values })
 }
 
-async fn one(apply: &Apply<'_>, wanted: &Wanted) -> Result<Collected, Failure> {
+async fn one(apply: &Apply<'_>, vault: &Vault, key: &FingerprintKey, wanted: &Wanted) -> Result<Collected, Failure> {
     let name = &wanted.secret;
     let item = match apply.desired.items.get(name) {
         Some(Observation::Known(item)) => item.clone(),
         _ => return Err(Failure::new(format!("secret.{name}: its item was not found"), Some("reconcile plan"))),
     };
-    let vault = apply.vault.as_ref().map_err(|cause| unread(name, cause))?;
     let value = vault.read(&item.identity).await.map_err(|cause| unread(name, &cause))?;
-    let fingerprint = Fingerprint::of(apply.key, name, &value);
+    let fingerprint = Fingerprint::of(key, name, &value);
     match wanted.fingerprint.map(|planned| planned.compare(&fingerprint)) {
         // Recorded under a key that is lost: its item's revision was proven unchanged, and no more can be asked for.
         None | Some(Comparison::Same | Comparison::OtherKey) => {
@@ -61,6 +68,10 @@ async fn one(apply: &Apply<'_>, wanted: &Wanted) -> Result<Collected, Failure> {
     }
 }
 
-fn unread(name: &SecretName, cause: &crate::observation::Cause) -> Failure {
+fn no_key(cause: &Cause) -> Failure {
+    Failure::new(format!("no fingerprints can be made: {cause}"), cause.next().as_deref())
+}
+
+fn unread(name: &SecretName, cause: &Cause) -> Failure {
     Failure::new(format!("secret.{name}: {cause}"), cause.next().as_deref())
 }

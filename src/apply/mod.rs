@@ -24,10 +24,10 @@ use crate::address::{FileName, HostName};
 use crate::desired::Desired;
 use crate::observation::Cause;
 use crate::observe::Site;
+use crate::observe::key::Key;
 use crate::plan::{Need, Plan, Step};
 use crate::receipt::Receipt;
 use crate::report::{Event, Outcome, Report, StepResult};
-use crate::secret::FingerprintKey;
 use crate::sops::{Recipient, SopsFile};
 use crate::state::{Dataset, Directory};
 use crate::text::Untrusted;
@@ -46,7 +46,7 @@ pub struct Apply<'a> {
     /// Where values are read.
     pub vault: &'a Result<Vault, Cause>,
     /// Under which fingerprints are made.
-    pub key: &'a FingerprintKey,
+    pub key: &'a Key,
     /// Where the receipt and the replaced ciphertexts are kept. Its lock is held.
     pub state: &'a Directory,
     /// The dataset directory.

@@ -8,6 +8,7 @@ use crate::actual::FileState;
 use crate::address::{Address, FileName};
 use crate::cli::arguments::{AdoptArguments, Global};
 use crate::cli::error::Error;
+use crate::cli::fingerprint_key::keyless;
 use crate::cli::project::Project;
 use crate::cli::session::{Keep, Session};
 use crate::cli::terminal::{Terminal, print};
@@ -29,7 +30,9 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &AdoptArgument
         .vault
         .as_ref()
         .map_err(|cause| Error::new(format!("the vault cannot be asked: {cause}"), cause.next().unwrap_or_default()))?;
-    read_values(vault, &session.key, &names, &mut planned.observed.desired.items).await;
+    let key = session.key.get(vault, planned.observed.desired.fingerprint_key.as_ref()).await;
+    let key = key.map_err(|cause| keyless(project.manifest(), &project.surroundings, &cause))?;
+    read_values(vault, key, &names, &mut planned.observed.desired.items).await;
     let sops = match planned.observed.actual.files.get(&file) {
         Some(Observation::Known(FileState::Sops(sops))) => sops.clone(),
         _ => return Err(Error::new(format!("file.{file} cannot be read as a sops file"), "reconcile plan")),

@@ -77,6 +77,8 @@ pub enum Command {
     GitCredential(GitCredentialArguments),
     /// Configure rbw for this user of a host, with the account's address from a secret
     RbwConfig(RbwConfigArguments),
+    /// Print the item that holds the fingerprint key of several operators, for the vault's own program to add
+    FingerprintKey,
     /// Check what is needed here: the vault's program, the dataset, the hosts
     Doctor,
     /// Print the JSON Schema of the manifest, for editors

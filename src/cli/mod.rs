@@ -7,6 +7,7 @@ mod arguments;
 mod doctor;
 mod error;
 mod exec;
+mod fingerprint_key;
 mod get;
 mod git_credential;
 mod here;
@@ -73,6 +74,7 @@ fn run(arguments: Arguments, terminal: &Terminal, hardened: Hardened) -> Result<
         Command::ShellInit(options) => shell_init::run(&global, &options),
         Command::GitCredential(options) => Ok(git_credential::run(&global, &options)),
         Command::Activate(options) => activate::run(&options),
+        Command::FingerprintKey => fingerprint_key::run(&global),
         Command::RbwConfig(options) => rbw_config::run(&options),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&crate::manifest::schema()).map_err(Error::plain)?;

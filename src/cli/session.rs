@@ -4,12 +4,14 @@ use std::time::{Duration, Instant};
 
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
+use crate::cli::fingerprint_key::{is_fault, keyless};
 use crate::cli::here::Here;
 use crate::cli::project::Project;
 use crate::cli::terminal::{Terminal, say};
-use crate::observation::Cause;
+use crate::observation::{Cause, Observation};
+use crate::observe::key::Key;
 use crate::observe::{self, Observed};
-use crate::plan::{Inputs, Plan, Wishes, plan};
+use crate::plan::{Inputs, Plan, Step, Wishes, plan};
 use crate::receipt::Receipt;
 use crate::render::ago;
 use crate::secret::FingerprintKey;
@@ -23,7 +25,7 @@ pub struct Session<'a> {
     /// What is kept.
     pub state: Directory,
     /// Under which fingerprints are made.
-    pub key: FingerprintKey,
+    pub key: Key,
     /// Where values are read.
     pub vault: Result<Vault, Cause>,
     terminal: &'a Terminal,
@@ -55,19 +57,16 @@ impl<'a> Session<'a> {
     /// When the state cannot be read.
     pub fn open(project: &'a Project, terminal: &'a Terminal, keep: Keep) -> Result<Self, Error> {
         let manifest = project.manifest();
-        if manifest.fingerprint_key.is_some() {
-            return Err(Error::new(
-                "`fingerprint_key` in a vault item is not supported by this version",
-                "leave it out of the manifest: the key is then kept in the state directory",
-            ));
-        }
         let state = Directory::of(manifest, &project.surroundings, &project.dataset)?;
-        let key = match (state.fingerprint_key()?, keep) {
-            (Some(key), _) => key,
-            (None, Keep::Yes) => state.make_fingerprint_key()?,
-            (None, Keep::No) => throwaway_key()?,
+        let key = match (&manifest.fingerprint_key, keep) {
+            (Some(_), _) => Key::in_vault(),
+            (None, keep) => Key::held(match (state.fingerprint_key()?, keep) {
+                (Some(key), _) => key,
+                (None, Keep::Yes) => state.make_fingerprint_key()?,
+                (None, Keep::No) => throwaway_key()?,
+            }),
         };
-        let vault = Vault::open(&manifest.vault, &project.surroundings, terminal.interactive, Some(&key));
+        let vault = Vault::open(&manifest.vault, &project.surroundings, terminal.interactive, key.at_hand());
         Ok(Self { project, state, key, vault, terminal })
     }
 
@@ -94,7 +93,7 @@ impl<'a> Session<'a> {
     /// Looks at everything and plans.
     ///
     /// # Errors
-    /// When the receipt cannot be read.
+    /// When the receipt cannot be read, or the item of the fingerprint key holds none.
     pub async fn plan(&self, wishes: &Wishes, refresh: bool) -> Result<Planned, Error> {
         let began = Instant::now();
         let receipt = self.receipt()?;
@@ -108,6 +107,9 @@ impl<'a> Session<'a> {
             receipt: &observed.receipt,
             wishes,
         });
+        if let Some(cause) = without_key(&observed, &plan) {
+            return Err(keyless(site.manifest, site.surroundings, cause));
+        }
         plan.notes.extend(Here::of(self.project).notes());
         if let Some(cause) = &observed.stale {
             let age = observed.desired.vault.synced.map(|seconds| format!("; it is as it was {} ago", ago(seconds)));
@@ -152,7 +154,16 @@ pub fn warn(project: &Project, terminal: &Terminal) {
     }
 }
 
-fn throwaway_key() -> Result<FingerprintKey, Error> {
+/// What is wrong with the item of the fingerprint key, if the key is needed now. That the vault could not be asked is
+/// none of it: the plan says so.
+fn without_key<'a>(observed: &'a Observed, plan: &Plan) -> Option<&'a Cause> {
+    let collects = plan.steps.iter().any(|step| matches!(step, Step::Collect { .. }));
+    let missing = || observed.desired.fingerprint_key.as_ref().and_then(Observation::cause).filter(|_| collects);
+    observed.keyless.as_ref().or_else(missing).filter(|cause| is_fault(cause))
+}
+
+/// A key that is not kept.
+pub fn throwaway_key() -> Result<FingerprintKey, Error> {
     Ok(FingerprintKey::new(&mut random::<32>()?))
 }
 

@@ -4,6 +4,7 @@ pub(crate) mod activation;
 mod answer;
 pub mod files;
 pub mod hosts;
+pub mod key;
 pub mod vault;
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -16,9 +17,10 @@ use crate::manifest::{self, Access, Manifest, Surroundings};
 use crate::observation::{Cause, Observation};
 use crate::plan::{Inputs, Wishes, reads};
 use crate::receipt::Receipt;
-use crate::secret::FingerprintKey;
 use crate::text::Untrusted;
 use crate::tools::vault::Vault;
+
+use self::key::Key;
 
 /// A manifest and where it is carried out.
 #[derive(Debug, Clone, Copy)]
@@ -40,6 +42,8 @@ pub struct Observed {
     pub actual: Actual,
     /// What the last apply wrote.
     pub receipt: Receipt,
+    /// Why the key of fingerprints, which was needed, could not be had.
+    pub keyless: Option<Cause>,
     /// A sync of the vault that failed: what is used is as old as the last one.
     pub stale: Option<Cause>,
 }
@@ -49,14 +53,14 @@ pub struct Observed {
 pub async fn everything(
     site: Site<'_>,
     vault: &Result<Vault, Cause>,
-    key: &FingerprintKey,
+    key: &Key,
     receipt: Receipt,
     wishes: &Wishes,
     refresh: bool,
 ) -> Observed {
     let local = site.manifest.hosts.iter().filter(|(_, host)| host.access == Access::Local);
     let only: Option<BTreeSet<HostName>> = (!refresh).then(|| local.map(|(name, _)| name.clone()).collect());
-    let (hosts, (facts, items, stale)) = tokio::join!(
+    let (hosts, (found, stale)) = tokio::join!(
         hosts::look(site.manifest, site.surroundings, site.dataset, only.as_ref()),
         listed(site.manifest, vault, refresh),
     );
@@ -72,30 +76,32 @@ pub async fn everything(
     }
     let actual = Actual { files: files.files, index: files.index, hosts: states };
     let receipt = receipt.settle(&actual);
-    let mut desired = Desired { vault: facts, items, sources };
+    let vault::Found { facts, items, fingerprint_key } = found;
+    let mut desired = Desired { vault: facts, items, fingerprint_key, sources };
+    let mut keyless = None;
     if let Ok(vault) = vault {
         let inputs = Inputs { manifest: site.manifest, desired: &desired, actual: &actual, receipt: &receipt, wishes };
         let names = reads(inputs);
-        vault::read_values(vault, key, &names, &mut desired.items).await;
+        if !names.is_empty() {
+            match key.get(vault, desired.fingerprint_key.as_ref()).await {
+                Ok(key) => vault::read_values(vault, key, &names, &mut desired.items).await,
+                Err(cause) => {
+                    vault::leave_unread(&names, &mut desired.items, &cause);
+                    keyless = Some(cause);
+                }
+            }
+        }
     }
-    Observed { desired, actual, receipt, stale }
+    Observed { desired, actual, receipt, keyless, stale }
 }
 
-async fn listed(
-    manifest: &Manifest,
-    vault: &Result<Vault, Cause>,
-    refresh: bool,
-) -> (VaultFacts, vault::Items, Option<Cause>) {
+async fn listed(manifest: &Manifest, vault: &Result<Vault, Cause>, refresh: bool) -> (vault::Found, Option<Cause>) {
     match vault {
         Ok(vault) => {
             let stale = if refresh { vault.sync().await.err() } else { None };
-            let (facts, items) = vault::look(vault, manifest).await;
-            (facts, items, stale)
+            (vault::look(vault, manifest).await, stale)
         }
-        Err(cause) => {
-            let unknown = |name: &crate::secret::SecretName| (name.clone(), Observation::Unknown(cause.clone()));
-            (unseen(&manifest.vault), manifest.secrets.keys().map(unknown).collect(), None)
-        }
+        Err(cause) => (vault::unseen(manifest, unseen(&manifest.vault), cause), None),
     }
 }
 

@@ -143,3 +143,13 @@ impl Ran {
         self.out.lines().map(|line| serde_json::from_str(line).map_err(|e| format!("{e}: {line}").into())).collect()
     }
 }
+
+/// Runs a line that the program advised, as somebody types it, with the program on the `PATH`.
+pub fn typed(place: &Place, line: &str) -> Result<Ran, Failed> {
+    let program = PathBuf::from(env!("CARGO_BIN_EXE_reconcile"));
+    let mut command = place.command("sh");
+    let before = place.variables.get("PATH").cloned().or_else(|| std::env::var_os("PATH")).unwrap_or_default();
+    let places = program.parent().map(PathBuf::from).into_iter().chain(std::env::split_paths(&before));
+    command.env("PATH", std::env::join_paths(places)?).args(["-c", line]);
+    Ok(Ran::from(command.output()?))
+}

@@ -199,6 +199,7 @@ impl World {
             _ => None,
         };
         Desired {
+            fingerprint_key: None,
             vault: VaultFacts { kind: "file", account: Untrusted::new("vault.yaml"), items: None, synced: None },
             items: self.manifest.secrets.iter().map(|(name, declared)| (name.clone(), item(name, declared))).collect(),
             sources: self.manifest.dataset.files.iter().filter_map(literal).collect(),
