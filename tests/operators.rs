@@ -120,7 +120,7 @@ fn locked() -> Outcome {
     // Whoever cannot read the key cannot tell, and says so of what may have changed alone.
     server.edit(&a, |item| item.set_password(Some("canary-new")));
     let unknown = place.run("plan --detailed-exitcode").ended(1)?.hides(&["will be", "secret.b"])?;
-    unknown.says(&["secret.a: the vault is locked", "rbw unlock"])?;
+    unknown.says(&["secret.a: it may have changed", "the vault is locked", "rbw unlock"])?;
     account.unlock();
     let changed = place.run("plan --detailed-exitcode").ended(2)?.hides(&["secret.b"])?;
     changed.says(&["secret.a will be updated: its value changed in the vault"])?;

@@ -77,7 +77,7 @@ fn with_a_locked_vault_the_file_still_tells_what_it_shows() {
     let status = world.status();
     assert_eq!(line(&status, "a").in_file, differs([Reason::EditedOutside]));
     let unknown = Standing::Unknown {
-        cause: Cause::VaultLocked { unlock: "rbw unlock".to_owned(), hidden: crate::observation::Hidden::Anything },
+        cause: Cause::VaultLocked { unlock: "rbw unlock".to_owned(), hidden: crate::observation::Hidden::Value },
     };
     assert_eq!(line(&status, "b/c").in_file, unknown);
     assert_eq!(line(&status, "b/c").on_host, Standing::Current);
