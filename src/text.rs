@@ -34,14 +34,34 @@ impl Untrusted {
                 out.push('…');
                 break;
             }
-            if c.is_control() || is_invisible(c) {
-                let _ = write!(out, "{}", c.escape_unicode());
-            } else {
-                out.push(c);
-            }
+            push(c, &mut out);
         }
         out
     }
+
+    /// A text of many lines, such as a saved plan's: each line as [`Self::printable`] has it, and whole.
+    #[must_use]
+    pub fn printable_lines(&self) -> String {
+        let mut out = String::with_capacity(self.0.len());
+        for c in self.0.chars() {
+            if c == '\n' { out.push(c) } else { push(c, &mut out) }
+        }
+        out
+    }
+}
+
+fn push(c: char, out: &mut String) {
+    if c.is_control() || is_invisible(c) {
+        let _ = write!(out, "{}", c.escape_unicode());
+    } else {
+        out.push(c);
+    }
+}
+
+/// Whether a character turns the direction of what stands around it, so that a reader sees another text.
+#[must_use]
+pub fn turns(c: char) -> bool {
+    matches!(c, '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}')
 }
 
 impl fmt::Debug for Untrusted {
@@ -65,6 +85,12 @@ mod tests {
     fn what_moves_the_cursor_or_turns_the_text_is_escaped() {
         let text = Untrusted::new("a\u{1b}[2Jb\u{202e}c\n\u{9b}d\u{200b}");
         assert_eq!(text.printable(), "a\\u{1b}[2Jb\\u{202e}c\\u{a}\\u{9b}d\\u{200b}");
+    }
+
+    #[test]
+    fn lines_stay_lines_and_whole() {
+        let text = Untrusted::new(format!("a\u{1b}[2J\n{}\r\n", "é".repeat(1000)));
+        assert_eq!(text.printable_lines(), format!("a\\u{{1b}}[2J\n{}\\u{{d}}\n", "é".repeat(1000)));
     }
 
     #[test]

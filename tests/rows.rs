@@ -24,6 +24,7 @@ fn main() {
         trial("an_activation_that_failed_is_told_until_one_works", failed_activation),
         trial("a_new_age_key_of_the_host_needs_consent", new_age_key),
         trial("a_key_that_somebody_put_into_the_dataset_is_not_taken", key_in_dataset),
+        trial("a_key_that_nothing_had_to_be_done_for_is_accepted_too", accepted_with_nothing_to_do),
         trial("what_a_host_prints_does_not_reach_the_terminal_as_it_is", host_output),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -220,6 +221,24 @@ fn key_in_dataset() -> Outcome {
     scene.place.run("apply --auto-approve").ended(0)?;
     same("published", fs::read_to_string(&published)?, ours)?;
     same("encrypted to the stranger", text()?.contains(stranger.as_str()), false)?;
+    scene.settled()
+}
+
+fn accepted_with_nothing_to_do() -> Outcome {
+    let scene = Scene::applied()?;
+    fs::remove_file(scene.receipt())?;
+    scene.place.run("adopt file.secrets.yaml").ended(0)?;
+    scene.place.run("apply --auto-approve").ended(0)?.says(&["accepts its age key", &scene.host.age_recipient()])?;
+    scene.place.run("plan --detailed-exitcode").ended(0)?.says(&["No changes."])?.hides(&["accepts"])?;
+    // What is encrypted while the host is off is encrypted to that key.
+    scene.host.stop();
+    scene.set("uniclip-password", "clop");
+    let before = fs::read(scene.file())?;
+    scene.place.run("apply --auto-approve --no-switch").says(&["encrypt secrets.yaml to 1 recipient"])?;
+    same("it was not encrypted", fs::read(scene.file())? == before, false)?;
+    scene.host.power_on();
+    scene.place.run("apply --auto-approve").ended(0)?;
+    same("its value", scene.host.read("/run/secrets/uniclip/password"), Some(b"clop".to_vec()))?;
     scene.settled()
 }
 

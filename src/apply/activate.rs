@@ -144,7 +144,7 @@ impl ToInstall {
         }
         let here = index.secrets.iter().filter(|(_, declared)| declared.hosts.contains(host));
         here.map(|(name, declared)| {
-            let mode = declared.mode.as_deref().map(|mode| u16::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o7777));
+            let mode = declared.mode.as_deref().map(|mode| u16::from_str_radix(mode, 8).ok().filter(|m| *m <= 0o777));
             let mode = mode.map(|mode| mode.map(Mode).ok_or_else(|| IndexError::Mode(name.clone()))).transpose()?;
             Ok(Self {
                 name: name.clone(),

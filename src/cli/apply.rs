@@ -15,6 +15,7 @@ use crate::cli::project::Project;
 use crate::cli::saved::{SavedPlan, essence};
 use crate::cli::session::{Keep, Planned, Session, warn};
 use crate::cli::terminal::{Terminal, print, say};
+use crate::observe::Observed;
 use crate::render::{self, json, plan_text};
 use crate::report::Report;
 use crate::state::Dataset;
@@ -75,11 +76,18 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArgument
     Ok(if all { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// Even then what was proven unchanged is recorded. The lock is held by us.
+/// Even then what was proven unchanged is recorded, and the key of a host to which its file is encrypted already: seen
+/// for the first time, it is the accepted one when the host is off. The lock is held by us.
 fn nothing_to_do(session: &Session<'_>, planned: &mut Planned) -> Result<ExitCode, Error> {
-    let observed = &planned.observed;
-    if let Some(mut proven) = crate::plan::with_proven(&observed.receipt, &observed.desired) {
-        session.state.write_receipt(&mut proven)?;
+    let Observed { receipt: there, desired, .. } = &planned.observed;
+    let mut receipt = crate::plan::with_proven(there, desired).unwrap_or_else(|| there.clone());
+    if planned.plan.blocked.is_empty() {
+        for (host, key) in &planned.plan.accepts {
+            receipt.hosts.entry(host.clone()).or_default().accepted = Some(key.clone());
+        }
+    }
+    if receipt != *there {
+        session.state.write_receipt(&mut receipt)?;
     }
     let fine = planned.plan.blocked.is_empty() && planned.plan.unchecked.is_empty();
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })

@@ -10,12 +10,13 @@ use crate::cli::saved::SavedPlan;
 use crate::cli::terminal::print;
 use crate::receipt::Receipt;
 use crate::state::Directory;
+use crate::text::Untrusted;
 
 pub fn run(global: &Global, arguments: &ShowArguments) -> Result<ExitCode, Error> {
     let text = match &arguments.plan {
         Some(path) => {
             let saved = SavedPlan::read(path)?;
-            if arguments.json { pretty(&saved.document)? } else { saved.text }
+            if arguments.json { pretty(&saved.document)? } else { Untrusted::new(saved.text).printable_lines() }
         }
         None => {
             let project = Project::open(global)?;

@@ -123,9 +123,12 @@ fn look_at_secrets(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>, finding
 
 fn look_at_unclaimed(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>, findings: &mut Findings) {
     for key in keys::unclaimed(inputs, file, held) {
-        let (address, reason) = match key {
-            Unclaimed::Ours(name) => (Address::Secret(name), Reason::KeyUndeclared),
-            Unclaimed::Released(address) => (address, Reason::ForeignKey),
+        let (address, reasons) = match key {
+            Unclaimed::Ours { name, edited } => {
+                let edited = edited.then_some(Reason::EditedOutside);
+                (Address::Secret(name), [Reason::KeyUndeclared].into_iter().chain(edited).collect())
+            }
+            Unclaimed::Released(address) => (address, BTreeSet::from([Reason::ForeignKey])),
             Unclaimed::Foreign(address, by) => {
                 findings.blockers.push(Blocked { address, by });
                 continue;
@@ -134,7 +137,7 @@ fn look_at_unclaimed(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>, findi
         findings.changes.push(Change {
             address,
             action: Action::Destroy,
-            reasons: BTreeSet::from([reason]),
+            reasons,
             details: Details::Key { file: file.clone() },
         });
     }

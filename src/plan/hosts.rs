@@ -215,8 +215,29 @@ fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BT
 
 fn described(switch: &Switch, hosts: &[&HostName]) -> String {
     match switch {
-        Switch::Command(argv) => filled_in(argv, hosts, &|_| None).join(" "),
+        Switch::Command(argv) => {
+            filled_in(argv, hosts, &|_| None).iter().map(|word| shown(word)).collect::<Vec<_>>().join(" ")
+        }
         Switch::NixosRebuild { flake, .. } => format!("nixos-rebuild switch --flake {flake}"),
         Switch::Activate { symlink_path } => format!("activate {}", symlink_path.as_written()),
+    }
+}
+
+/// A word of a command that is approved: where it ends is seen, and nothing in it can hide the rest.
+fn shown(word: &str) -> String {
+    let plain = !word.is_empty() && word.chars().all(|c| c.is_ascii_alphanumeric() || "_-./:=@%+,~{}#$".contains(c));
+    if plain { word.to_owned() } else { format!("{word:?}") }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_command_cannot_hide_a_part_of_itself() {
+        let argv = ["bash", "docs/vm.sh", "a b", "", "x\u{1b}[2K\ry\u{202e}"].map(str::to_owned).to_vec();
+        let host: HostName = "vm".parse().unwrap_or_else(|error| panic!("{error}"));
+        let text = described(&Switch::Command(argv), &[&host]);
+        assert_eq!(text, r#"bash docs/vm.sh "a b" "" "x\u{1b}[2K\ry\u{202e}""#);
     }
 }

@@ -262,8 +262,8 @@ fn compare(record: &KeyRecord, name: &SecretName, value: &ValueFacts) -> Compari
 
 /// A key of the file that no declared secret claims.
 pub(super) enum Unclaimed {
-    /// Ours once: it goes.
-    Ours(SecretName),
+    /// Ours once: it goes. Whether somebody wrote it anew since is told.
+    Ours { name: SecretName, edited: bool },
     /// Somebody else's, and it may go.
     Released(Address),
     /// Somebody else's.
@@ -279,21 +279,22 @@ pub(super) fn unclaimed(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>) ->
             claimed.insert(&from.key);
         }
     }
-    let decide = |key: &KeyPath| {
+    let decide = |(key, leaf): (&KeyPath, &Leaf)| {
         let address = Address::Key(file.clone(), key.clone());
         match held.record(key) {
-            Some(record) => Unclaimed::Ours(record.secret.clone()),
-            None if released(inputs, held, &address) => Unclaimed::Released(address),
+            Some(record) => Unclaimed::Ours { name: record.secret.clone(), edited: record.leaf != leaf.digest },
+            None if released(inputs, file, held, &address) => Unclaimed::Released(address),
             None => Unclaimed::Foreign(address, Blocker::ForeignKey),
         }
     };
-    held.leaves().map(|(key, _)| key).filter(|key| !claimed.contains(key)).map(decide).collect()
+    held.leaves().filter(|(key, _)| !claimed.contains(key)).map(decide).collect()
 }
 
-/// Whether `--destroy-foreign` names this key. The address is compared as it is printed, and must fit one key only.
-fn released(inputs: Inputs<'_>, held: &Held<'_>, address: &Address) -> bool {
-    let Address::Key(_, key) = address else { return false };
-    let same_text = held.leaves().filter(|(other, _)| other.joined() == key.joined()).count();
+/// Whether `--destroy-foreign` names this key. The address is compared as it is printed, and must fit one key only: what
+/// is printed may be escaped, or cut.
+fn released(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>, address: &Address) -> bool {
     let text = address.to_string();
-    same_text == 1 && inputs.wishes.destroy_foreign.iter().any(|wish| wish.to_string() == text)
+    let printed = |key: &KeyPath| Address::Key(file.clone(), key.clone()).to_string();
+    inputs.wishes.destroy_foreign.iter().any(|wish| wish.to_string() == text)
+        && held.leaves().filter(|(key, _)| printed(key) == text).count() == 1
 }

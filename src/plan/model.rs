@@ -290,6 +290,15 @@ pub enum Note {
         /// Why.
         cause: Cause,
     },
+    /// Approving the plan accepts the key of a host that the manifest does not name itself.
+    KeyAccepted {
+        /// Which host.
+        host: HostName,
+        /// Its key.
+        key: Recipient,
+        /// The one that was accepted before.
+        instead_of: Option<Recipient>,
+    },
     /// The key of a host could only be read by root: the accepted one is used unverified.
     HostKeyUnverified {
         /// Which host.

@@ -29,6 +29,10 @@ pub(super) fn decide(inputs: Inputs<'_>, scope: &Scope, plan: &mut Plan) -> BTre
         let trust = of_host(inputs, name, host);
         match &trust {
             Trust::Key(key) if accepted(inputs, name) != Some(key) => {
+                let instead_of = accepted(inputs, name).cloned();
+                if declared(inputs, host).is_none() {
+                    plan.notes.insert(Note::KeyAccepted { host: name.clone(), key: key.clone(), instead_of });
+                }
                 plan.accepts.insert(name.clone(), key.clone());
             }
             Trust::Blocked(by) => plan.blocked.push(Blocked { address: Address::Host(name.clone()), by: by.clone() }),
@@ -43,14 +47,18 @@ pub(super) fn decide(inputs: Inputs<'_>, scope: &Scope, plan: &mut Plan) -> BTre
 }
 
 fn of_host(inputs: Inputs<'_>, name: &HostName, host: &Host) -> Trust {
-    let declared = match &host.recipient {
+    match declared(inputs, host) {
+        Some(key) => declared_key(inputs, name, key),
+        None => seen_key(inputs, name, host),
+    }
+}
+
+/// The key that the manifest itself names.
+fn declared(inputs: Inputs<'_>, host: &Host) -> Option<Recipient> {
+    match &host.recipient {
         RecipientSource::Literal(key) => Some(key.clone()),
         RecipientSource::File(file) => literal_in_manifest(inputs, file),
         RecipientSource::SshHostKey => None,
-    };
-    match declared {
-        Some(key) => declared_key(inputs, name, key),
-        None => seen_key(inputs, name, host),
     }
 }
 

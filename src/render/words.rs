@@ -118,6 +118,12 @@ pub(super) fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
 pub(super) fn note(note: &Note) -> (bool, String) {
     match note {
         Note::RuntimeSecret { secret, cause } => (true, format!("secret.{secret}, wanted at run time: {cause}")),
+        Note::KeyAccepted { host, key, instead_of: None } => {
+            (false, format!("host.{host}: applying this accepts its age key, seen for the first time: {key}"))
+        }
+        Note::KeyAccepted { host, key, instead_of: Some(old) } => {
+            (true, format!("host.{host}: applying this accepts another age key than {}: {key}", old.short()))
+        }
         Note::HostKeyUnverified { host } => (
             false,
             format!("host.{host}: only root sees its age key; the accepted one is used unverified (become: sudo)"),

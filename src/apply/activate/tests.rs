@@ -163,3 +163,22 @@ fn an_owner_gives_its_group_unless_one_is_declared() -> Outcome {
     assert_eq!(fs::metadata(scene.symlink().join("a"))?.gid(), accounts::group("tty")?);
     Ok(())
 }
+
+/// Whoever may write the dataset of a host may not make programs that run as its root.
+#[test]
+fn an_index_gives_no_mode_that_the_manifest_could_not() -> Outcome {
+    let index = |mode: &str| {
+        let text = format!(
+            r#"{{"version":1,"name":"t","manifest":"{0}","files":{{}},"hosts":{{"vm":"secrets.yaml"}},"secrets":{{
+            "a":{{"hosts":["vm"],"key":["a"],"mode":"{mode}","neededForUsers":false}}}}}}"#,
+            Digest::of(b"")
+        );
+        Index::read(text.as_bytes()).ok_or("an index")
+    };
+    let vm = "vm".parse()?;
+    assert!(ToInstall::of_index(&index("0440")?, &vm).is_ok());
+    for mode in ["4755", "2755", "1777", "9", ""] {
+        assert!(matches!(ToInstall::of_index(&index(mode)?, &vm), Err(IndexError::Mode(_))), "{mode}");
+    }
+    Ok(())
+}

@@ -18,6 +18,7 @@ use std::str::FromStr;
 use crate::address::HostName;
 use crate::digest::Digest;
 use crate::secret::SecretName;
+use crate::text::turns;
 
 use super::finding::{Finding, Severity, printable};
 use super::model::{ItemRef, Manifest, Moved, Secret, Unlock, Vault};
@@ -171,6 +172,16 @@ impl<'a> Checker<'a> {
     fn no_control(&mut self, path: &[&str], text: &str) {
         if text.chars().any(char::is_control) {
             self.error(At::Value, path, "control", "a control character has no place here", "remove it");
+        }
+        // A reviewer would see another text than the one that is carried out.
+        if text.chars().any(turns) {
+            self.error(
+                At::Value,
+                path,
+                "control",
+                "a character that turns the direction of text stands here",
+                "remove it",
+            );
         }
     }
 }

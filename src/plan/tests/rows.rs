@@ -77,6 +77,8 @@ fn everything_is_created_in_the_order_that_survives_a_crash() {
     );
     assert_eq!(reasons(&plan, &secret("a")), BTreeSet::from([Reason::FileMissing]));
     assert_eq!(plan.accepts, BTreeMap::from([(host("vm"), recipient(HOST_KEY))]));
+    let first = Note::KeyAccepted { host: host("vm"), key: recipient(HOST_KEY), instead_of: None };
+    assert!(plan.notes.contains(&first), "{:?}", plan.notes);
     let counts = plan.counts();
     assert_eq!((counts.add, counts.change, counts.destroy, counts.encrypt, counts.switch), (4, 0, 0, 1, 1));
 }
@@ -118,6 +120,17 @@ fn key_undeclared() {
     let destroyed = plan.changes.iter().find(|change| change.address == secret("b/c")).map(|change| change.action);
     assert_eq!(destroyed, Some(Action::Destroy));
     assert_eq!(plan.counts().destroy, 1);
+    // What is lost may be somebody's by now.
+    world.sops(&sops(), |sops| {
+        sops.leaves.extend([(KeyPath::new(["b", "c"]), leaf("theirs"))]);
+        sops.digest = Digest::of(b"edited");
+    });
+    let both = BTreeSet::from([Reason::KeyUndeclared, Reason::EditedOutside]);
+    assert_eq!(reasons(&world.plan(), &secret("b/c")), both);
+}
+
+fn leaf(text: &str) -> Leaf {
+    Leaf { digest: Digest::of(text.as_bytes()), kind: LeafKind::Str, length: text.len() }
 }
 
 #[test]
@@ -136,6 +149,26 @@ fn foreign_key() {
     let plan = world.plan();
     assert_eq!(reasons(&plan, &address), BTreeSet::from([Reason::ForeignKey]));
     assert!(plan.blocked.is_empty());
+}
+
+/// What is printed of a key may be cut or escaped: a wish that fits two keys gives up neither.
+#[test]
+fn a_foreign_key_is_given_up_only_by_an_address_of_its_own() {
+    let long = |end: &str| KeyPath::new([format!("{}{end}", "k".repeat(400))]);
+    let twins = [
+        [long("a"), long("b")],
+        [KeyPath::new(["a/b"]), KeyPath::new(["a", "b"])],
+        [KeyPath::new(["x\u{1b}"]), KeyPath::new(["x\\u{1b}"])],
+    ];
+    for keys in twins {
+        let mut world = World::settled(MANIFEST);
+        world.sops(&sops(), |sops| {
+            sops.leaves.extend(keys.iter().map(|key| (key.clone(), leaf("theirs"))));
+            sops.digest = Digest::of(b"grown");
+        });
+        world.wishes.destroy_foreign.insert(Address::Key(sops(), keys[0].clone()));
+        assert_untouched(&world.plan());
+    }
 }
 
 #[test]
@@ -301,6 +334,8 @@ fn a_changed_host_key_needs_consent() {
     let plan = world.plan();
     let encrypts = |step: &Step| matches!(step, Step::Encrypt { recipients, .. } if *recipients == [EncryptTo::Key(other.clone())]);
     assert!(plan.steps.iter().any(encrypts), "{plan:#?}");
+    let instead_of = Some(recipient(HOST_KEY));
+    assert!(plan.notes.contains(&Note::KeyAccepted { host: host("vm"), key: other, instead_of }), "{:?}", plan.notes);
 }
 
 #[test]
