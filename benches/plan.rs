@@ -112,7 +112,7 @@ impl Settled {
         let record =
             Written { digest: sops.digest, at: "then".to_owned(), recipients: [recipient.clone()].into(), keys };
         receipt.files.insert(file.clone(), FileRecord { written: Some(record), pending: None });
-        receipt.hosts.insert(host.clone(), HostRecord { accepted: Some(recipient), switched: None });
+        receipt.hosts.insert(host.clone(), HostRecord { accepted: Some(recipient), ..HostRecord::default() });
         let actual = Actual {
             files: [(file, Observation::Known(FileState::Sops(Box::new(sops))))].into(),
             index: Observation::Known(IndexState::Present {

@@ -86,6 +86,9 @@ pub struct HostRecord {
     /// The last switch that was seen to succeed.
     #[serde(skip_serializing_if = "Option::is_none", default)]
     pub switched: Option<Switched>,
+    /// The value of each secret for which units of users were last restarted; nothing while that is still to be done.
+    #[serde(skip_serializing_if = "BTreeMap::is_empty", default)]
+    pub restarted: BTreeMap<SecretName, Option<Fingerprint>>,
 }
 
 /// A switch that was verified.

@@ -1,5 +1,6 @@
 //! What an apply did: its events while it runs, and their sum.
 
+use std::collections::BTreeSet;
 use std::time::Duration;
 
 use serde::Serialize;
@@ -96,6 +97,11 @@ pub enum StepResult {
         secrets: usize,
         /// The live generation, if it tells.
         generation: Option<u64>,
+    },
+    /// Units of users were restarted.
+    Restarted {
+        /// Users whose manager does not run: their units begin with the new secrets.
+        idle: BTreeSet<String>,
     },
     /// An identity was made on a host.
     MadeIdentity {

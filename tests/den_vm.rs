@@ -324,7 +324,7 @@ fn left_behind() -> Outcome {
     same(
         "the steps",
         ended.map(|line| word(&line["step"]["step"])).collect(),
-        vec!["switch".to_owned(), "verify".to_owned()],
+        ["switch", "verify", "restart_user_units"].map(str::to_owned).to_vec(),
     )?;
     same("its value", scene.host.read("/run/secrets/uniclip/password"), Some(b"clop".to_vec()))?;
     // Somebody changed what is installed.

@@ -7,9 +7,10 @@ use std::collections::BTreeSet;
 use std::fs;
 
 use libtest_mimic::{Arguments, Failed, Trial};
-use support::fleet::{Fleet, NEEDS, ONE, SEVERAL, until};
-use support::host::Switching;
+use support::fleet::{Fleet, NEEDS, ONE, SEVERAL, log_in, record_restarts, restarts, until};
+use support::host::{Options, Switching};
 use support::peers;
+use support::shells::{Prompt, Shell};
 
 type Outcome = Result<(), Failed>;
 
@@ -29,6 +30,9 @@ fn main() {
         trial("a_connection_that_drops_during_a_switch_is_told", dropped),
         trial("an_interrupt_during_a_switch_lets_it_end_and_begins_nothing", interrupted),
         trial("a_host_that_does_not_see_its_file_yet_is_not_switched", lagging),
+        peers::trial("one_switch_at_a_time_has_the_terminal", &[NEEDS, &["tmux"]].concat(), terminal),
+        trial("units_of_users_restart_when_their_secret_changed", user_units),
+        trial("units_that_do_not_restart_are_told_and_undo_nothing", user_units_fail),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -341,4 +345,127 @@ fn lagging() -> Outcome {
     fleet.hosts["a"].root("umount /nixos-generated");
     running.end()?.ended(0)?.says(&["✓ switch a", "✓ verify a"])?;
     fleet.unchanged().map(drop)
+}
+
+/// Asks as `ssh -t` does for sudo's password, where there is a terminal.
+const ASKING: &str = "if [ -t 0 ] && [ -t 1 ] && [ -t 2 ]; then read -r -p 'password? ' word; else word=none; fi
+echo \"$1 $word\" >>\"$HOME/words\"; exec bash \"switch-$1.sh\"
+";
+
+fn terminal() -> Outcome {
+    let fleet = Fleet::new(&[("a", ONE), ("b", ONE)]);
+    fleet.script("switch.sh", ASKING);
+    let reconcile = env!("CARGO_BIN_EXE_reconcile");
+    let prompt = Prompt::start(&fleet.place, Shell::Bash, "PS1='> '\n")?;
+    let shown = |words: &str| -> Outcome {
+        let shown = until(words, || prompt.screen().is_ok_and(|screen| screen.contains(words)));
+        shown.map_err(|_| format!("no {words:?} on\n{}", prompt.screen().unwrap_or_default()).into())
+    };
+    prompt.line(&format!("clear; {reconcile} apply"))?;
+    shown("Enter a value:")?;
+    prompt.line("yes")?;
+    // Each has the terminal under its heading, one after the other.
+    for (host, word) in [("a", "first"), ("b", "second")] {
+        shown(&format!("── switch {host}\npassword?"))?;
+        prompt.line(word)?;
+    }
+    shown("Apply complete!")?;
+    same("answered", fleet.lines("words"), vec!["a first".to_owned(), "b second".to_owned()])?;
+    // Two at once have none: nobody would know which of them asks.
+    fleet.set("session", "session-22");
+    let command = format!("clear; {reconcile} apply --auto-approve --parallelism 2");
+    same("its code", prompt.code_of(&command)?.as_str(), "0")?;
+    let mut words = fleet.lines("words").split_off(2);
+    words.sort();
+    same("without a terminal", words, vec!["a none".to_owned(), "b none".to_owned()])?;
+    shown("  b │ activating the configuration...")?;
+    fleet.unchanged()?;
+    // Ctrl-C reaches the command as well as the program, which says what is left.
+    fleet.set("session", "session-333");
+    fleet.script("switch.sh", "echo waiting; exec sleep 600\n");
+    prompt.line(&format!("clear; {reconcile} apply --auto-approve"))?;
+    shown("waiting")?;
+    prompt.key("C-c")?;
+    shown("Apply interrupted")?;
+    same("its code", prompt.code()?.as_str(), "1")?;
+    shown("✗ switch a: host.a: bash was ended by a signal")?;
+    fleet.script("switch.sh", "exec bash \"switch-$1.sh\"\n");
+    same("what is left", fleet.planned()?, vec!["host.a: host_behind".to_owned(), "host.b: host_behind".to_owned()])?;
+    fleet.place.run("apply --auto-approve").ended(0)?;
+    fleet.unchanged().map(drop)
+}
+
+fn user_units() -> Outcome {
+    let options = Options { users: vec!["postgres".to_owned()], ..Options::default() };
+    let fleet = Fleet::with(&[("vm", ONE)], options);
+    let vm = &fleet.hosts["vm"];
+    record_restarts(vm);
+    // Nobody is logged in: what begins later begins with the new value.
+    let first = fleet.place.run("apply --auto-approve").ended(0)?;
+    first.says(&["then restarts uniclip.service of m", "✓ restart 1 user unit on vm", "m not logged in"])?;
+    same("restarts", restarts(vm), vec![])?;
+    fleet.unchanged()?;
+    log_in(vm, "m");
+    fleet.set("session", "session-22");
+    fleet.place.run("apply --auto-approve").ended(0)?.hides(&["uniclip.service", "user unit"])?;
+    same("of another secret", restarts(vm), vec![])?;
+    fleet.set("clip", "clip-22");
+    fleet.place.run("plan").ended(0)?.says(&["then restarts uniclip.service of m", "restart 1 user unit on vm"])?;
+    fleet.place.run("apply --auto-approve").ended(0)?.says(&["✓ restart 1 user unit on vm"])?;
+    same("restarts", restarts(vm), vec!["m /run/user/1000 --user restart -- uniclip.service".to_owned()])?;
+    fleet.unchanged()?;
+    // Those of another user go by root, when their host is brought up to date.
+    fleet.place.edit_manifest("{m: [uniclip.service]}", "{m: [uniclip.service], postgres: [backup.service]}");
+    log_in(vm, "postgres");
+    fleet.set("clip", "clip-333");
+    fleet.place.run("apply --auto-approve --no-switch").ended(0)?;
+    same("without a switch", restarts(vm), vec![])?;
+    fleet.place.run("apply --auto-approve").ended(0)?;
+    let expected = [
+        "m /run/user/1000 --user restart -- uniclip.service",
+        "root  --user --machine=postgres@.host restart -- backup.service",
+    ];
+    same("restarts", restarts(vm), expected.map(str::to_owned).to_vec())?;
+    fleet.unchanged().map(drop)
+}
+
+fn user_units_fail() -> Outcome {
+    let options = Options { users: vec!["postgres".to_owned()], ..Options::default() };
+    let fleet = Fleet::with(&[("vm", ONE)], options);
+    let vm = &fleet.hosts["vm"];
+    record_restarts(vm);
+    log_in(vm, "m");
+    fleet.place.run("apply --auto-approve").ended(0)?;
+    fleet.set("clip", "clip-22");
+    vm.root("touch /run/nixos/units-fail");
+    fleet.place.run("apply --auto-approve").ended(1)?.says(&[
+        "✓ verify vm",
+        "✗ restart 1 user unit on vm: host.vm: uniclip.service of m: Job for uniclip.service failed.",
+        "→ ssh -t m@vm 'sudo systemctl --user --machine=m@.host status uniclip.service'",
+        "vm runs ",
+    ])?;
+    same("what is live", vm.read("/run/secrets/clip"), Some(b"clip-22".to_vec()))?;
+    // It is left to do, and nothing is switched for it.
+    same("the plan", fleet.planned()?, vec!["host.vm: units_behind".to_owned()])?;
+    let plan = fleet.place.run("plan --detailed-exitcode").ended(2)?;
+    plan.says(&[
+        "# host.vm has units to restart: they were not restarted since clip changed there",
+        "* vm   uniclip.service of m",
+        "Plan: 0 to add, 0 to change, 0 to destroy. 1 host with units to restart.",
+    ])?;
+    let switches = vm.switches();
+    vm.root("rm /run/nixos/units-fail");
+    restarts(vm);
+    fleet.place.run("apply --auto-approve").ended(0)?.says(&["✓ restart 1 user unit on vm"])?;
+    same("restarts", restarts(vm).len(), 1)?;
+    same("switches", vm.switches(), switches)?;
+    fleet.unchanged()?;
+    // Those of another user, without root.
+    fleet.place.edit_manifest("{m: [uniclip.service]}", "{m: [uniclip.service], postgres: [backup.service]}");
+    fleet.place.edit_manifest("    become: sudo\n", "");
+    log_in(vm, "postgres");
+    fleet.set("clip", "clip-333");
+    let ran = fleet.place.run("apply --auto-approve").ended(1)?;
+    ran.says(&["✗ restart 2 user units on vm: host.vm: the units of postgres are another user's", "→ `become: sudo`"])?;
+    same("the plan", fleet.planned()?, vec!["host.vm: units_behind".to_owned()])
 }

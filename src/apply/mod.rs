@@ -8,6 +8,7 @@ mod collect;
 mod generation;
 mod identity;
 mod switch;
+mod units;
 mod verify;
 mod write;
 
@@ -188,12 +189,19 @@ fn failed(failure: &Failure) -> Outcome {
     Outcome::Failed { what: failure.what.clone(), next: failure.next.clone() }
 }
 
-/// Approving the plan accepted these host keys: that is recorded before anything is encrypted to them.
+/// Approving the plan accepted these host keys: that is recorded before anything is encrypted to them. Units that are to
+/// restart are remembered from now on, whatever keeps them from it.
 fn accept(apply: &Apply<'_>, plan: &Plan, progress: &mut Progress) -> Result<(), Failure> {
+    let before = progress.receipt.hosts.clone();
     for (host, key) in &plan.accepts {
         progress.receipt.hosts.entry(host.clone()).or_default().accepted = Some(key.clone());
     }
-    if !plan.accepts.is_empty() {
+    for step in &plan.steps {
+        let Step::RestartUserUnits { host, secrets, .. } = step else { continue };
+        let restarted = &mut progress.receipt.hosts.entry(host.clone()).or_default().restarted;
+        restarted.extend(secrets.iter().map(|secret| (secret.clone(), None)));
+    }
+    if progress.receipt.hosts != before {
         apply.state.write_receipt(&mut progress.receipt)?;
     }
     Ok(())
@@ -235,6 +243,7 @@ async fn carry_out(running: &Running<'_>, number: usize, step: &Step, ahead: Ahe
         Step::Index { files, expects } => write::index(apply, files, *expects, &mut progress.borrow_mut()),
         Step::Switch(group) => switch::group(running, number, group).await,
         Step::Verify { host, deadline } => verify::arrived(running, host, Duration::from_secs(*deadline), ahead).await,
+        Step::RestartUserUnits { host, units, secrets } => units::restart(running, host, units, secrets).await,
     }
 }
 

@@ -11,11 +11,21 @@ use crate::plan::files::FileVerdict;
 use crate::plan::index::IndexVerdict;
 use crate::plan::scope::Scope;
 use crate::plan::trust::Trust;
+use crate::plan::units::{self, Restart};
 use crate::plan::{Action, Blocked, Blocker, Change, Details, Difference, Group, Inputs, Note, Plan, Reason};
 use crate::secret::SecretName;
 use crate::sops::SopsFile;
 
-/// Decides for every host in scope, and returns those to switch: each alone, or together where one command takes them.
+/// What is done on hosts.
+#[derive(Debug, Default)]
+pub(super) struct HostsVerdict {
+    /// Those to switch: each alone, or together where one command takes them.
+    pub(super) switched: Vec<Group>,
+    /// What restarts on which, once it is up to date.
+    pub(super) restarts: BTreeMap<HostName, Restart>,
+}
+
+/// Decides for every host in scope.
 pub(super) fn decide(
     inputs: Inputs<'_>,
     scope: &Scope,
@@ -23,26 +33,57 @@ pub(super) fn decide(
     files: &BTreeMap<FileName, FileVerdict>,
     index: &IndexVerdict,
     plan: &mut Plan,
-) -> Vec<Group> {
+) -> HostsVerdict {
+    let mut verdict = HostsVerdict::default();
     let mut switched = BTreeMap::new();
     for (name, host) in inputs.manifest.hosts.iter().filter(|(name, _)| scope.has_host(name)) {
-        let Some(verdict) = files.get(&host.sops_file) else { continue };
+        let Some(file) = files.get(&host.sops_file) else { continue };
         // A host whose key is refused might not be able to decrypt what it would be switched to.
-        let refused = matches!(trusts.get(name), None | Some(Trust::Blocked(_)));
-        if !refused {
-            switched.extend(one(inputs, name, host, verdict, index, plan).map(|reasons| (name, reasons)));
+        if matches!(trusts.get(name), None | Some(Trust::Blocked(_))) {
+            continue;
+        }
+        let standing = one(inputs, name, host, file, index, plan);
+        let is_switched = matches!(standing, Standing::Behind(_));
+        if standing != Standing::Left
+            && let Some(restart) = units::of_host(inputs, name, host, file, is_switched)
+        {
+            if inputs.wishes.no_switch {
+                plan.notes.insert(Note::SwitchWithheld { host: name.clone() });
+            } else {
+                verdict.restarts.insert(name.clone(), restart);
+            }
+        }
+        if let Standing::Behind(reasons) = standing {
+            switched.insert(name, reasons);
         }
     }
-    let groups = groups(inputs.manifest, switched.keys().copied());
-    for (name, reasons) in switched {
-        let Some(switch) = inputs.manifest.hosts.get(name).and_then(|host| host.switch.as_ref()) else { continue };
-        let group = groups.iter().find(|group| group.hosts().contains(&name));
-        let everything = !matches!(switch, Switch::Activate { .. });
-        let details =
-            Details::Host { switch: described(switch, &group.map(Group::hosts).unwrap_or_default()), everything };
-        plan.changes.push(Change { address: Address::Host(name.clone()), action: Action::Switch, reasons, details });
+    verdict.switched = groups(inputs.manifest, switched.keys().copied());
+    for (name, reasons) in &switched {
+        let Some(switch) = inputs.manifest.hosts.get(*name).and_then(|host| host.switch.as_ref()) else { continue };
+        let group = verdict.switched.iter().find(|group| group.hosts().contains(name));
+        let details = Details::Host {
+            switch: described(switch, &group.map(Group::hosts).unwrap_or_default()),
+            everything: !matches!(switch, Switch::Activate { .. }),
+            restarts: verdict.restarts.get(*name).map(|restart| restart.units.clone()).unwrap_or_default(),
+        };
+        let (address, reasons) = (Address::Host((*name).clone()), reasons.clone());
+        plan.changes.push(Change { address, action: Action::Switch, reasons, details });
     }
-    groups
+    for (name, restart) in verdict.restarts.iter().filter(|(name, _)| !switched.contains_key(name)) {
+        units::change(plan, name, restart);
+    }
+    verdict
+}
+
+/// How a host stands.
+#[derive(Debug, PartialEq, Eq)]
+enum Standing {
+    /// It is switched, for these reasons.
+    Behind(BTreeSet<Reason>),
+    /// It shows what it should.
+    Agrees,
+    /// It was not seen, or is left as it is.
+    Left,
 }
 
 /// Hosts whose command takes several, and is the same, are switched by it together.
@@ -66,7 +107,6 @@ fn groups<'a>(manifest: &Manifest, switched: impl Iterator<Item = &'a HostName>)
     groups
 }
 
-/// Why a host is switched; nothing when it is not.
 fn one(
     inputs: Inputs<'_>,
     name: &HostName,
@@ -74,9 +114,9 @@ fn one(
     verdict: &FileVerdict,
     index: &IndexVerdict,
     plan: &mut Plan,
-) -> Option<BTreeSet<Reason>> {
+) -> Standing {
     let address = Address::Host(name.clone());
-    let mut reasons = BTreeSet::new();
+    let (mut reasons, mut agrees) = (BTreeSet::new(), false);
     let redeclared = |secret: &SecretName| {
         let boot = inputs.manifest.secrets.get(secret).and_then(|secret| secret.boot.as_ref());
         boot.is_some_and(|boot| boot.hosts.contains(name))
@@ -90,6 +130,7 @@ fn one(
             plan.notes.extend(notes);
             if let (true, FileVerdict::Unchanged(Some(_))) = (reasons.is_empty(), verdict) {
                 reasons.extend(compare(inputs, name, host, state, plan));
+                agrees = reasons.is_empty();
             }
         }
         Some(Observation::Unknown(cause)) if reasons.is_empty() || inputs.wishes.no_switch => {
@@ -97,23 +138,23 @@ fn one(
         }
         Some(Observation::Unknown(cause)) => {
             plan.blocked.push(Blocked { address, by: Blocker::Unknown(cause.clone()) });
-            return None;
+            return Standing::Left;
         }
         None => {}
     }
     let boots = inputs.manifest.boot_secrets(&host.sops_file).next().is_some();
-    if reasons.is_empty() || !boots {
-        return None;
+    if !boots || (reasons.is_empty() && (!agrees || host.switch.is_none())) {
+        return Standing::Left;
     }
     if host.switch.is_none() {
         plan.notes.insert(Note::SwitchByHand { host: name.clone() });
-        return None;
+        return Standing::Left;
     }
-    if inputs.wishes.no_switch {
+    if inputs.wishes.no_switch && !reasons.is_empty() {
         plan.notes.insert(Note::SwitchWithheld { host: name.clone() });
-        return None;
+        return Standing::Left;
     }
-    Some(reasons)
+    if reasons.is_empty() { Standing::Agrees } else { Standing::Behind(reasons) }
 }
 
 /// What a host that answered shows against the file that is there.

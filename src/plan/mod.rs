@@ -19,6 +19,7 @@
 //! | dataset file is not its source | update | `SourceChanged` | public |
 //! | owner, mode, units, binding are not the index's | update | `DeclarationChanged`, `IndexStale` | index |
 //! | host's live file or secrets are not ours | switch | `HostBehind`, `HostDrifted`, `ActivationFailed` | hosts |
+//! | units of users last restarted for another value | restart | `UnitsBehind` | units |
 //! | item missing, ambiguous, empty; vault locked; host unreachable | blocked | `Unknown` | keys, hosts |
 
 mod access;
@@ -34,6 +35,7 @@ mod status;
 mod step;
 mod steps;
 mod trust;
+mod units;
 
 pub use access::{Access, Decrypts, FileSeen, Holder, KeyHolder, KeyKnown, Readable, Reader, access};
 pub use hosts::outstanding;
@@ -107,8 +109,8 @@ pub fn plan(inputs: Inputs<'_>) -> Plan {
     let published = public::decide(inputs, &scope, &trusts, &mut plan);
     let verdicts = files::decide(inputs, &scope, &trusts, &mut plan);
     let index = index::decide(inputs, &verdicts, &mut plan);
-    let switched = hosts::decide(inputs, &scope, &trusts, &verdicts, &index, &mut plan);
-    plan.steps = steps::in_order(&trusts, published, &verdicts, index, switched);
+    let hosts = hosts::decide(inputs, &scope, &trusts, &verdicts, &index, &mut plan);
+    plan.steps = steps::in_order(&trusts, published, &verdicts, index, hosts);
     scope.add_notes(inputs, &mut plan);
     plan.blocked.sort();
     plan.blocked.dedup();

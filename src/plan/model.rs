@@ -55,6 +55,8 @@ pub enum Action {
     Destroy,
     /// A host is brought to what its file says.
     Switch,
+    /// Units of users restart on a host.
+    Restart,
 }
 
 /// Why something changes: one for each row of the decision table.
@@ -114,6 +116,11 @@ pub enum Reason {
     },
     /// Its last activation failed: what is live is older than its system.
     ActivationFailed,
+    /// Units of users were not restarted since these secrets changed there.
+    UnitsBehind {
+        /// Which.
+        secrets: BTreeSet<SecretName>,
+    },
 }
 
 /// What differs on a host.
@@ -207,6 +214,14 @@ pub enum Details {
         switch: String,
         /// Whether it deploys whatever else is pending in the host's configuration.
         everything: bool,
+        /// The units of users that restart afterwards, by user.
+        #[serde(skip_serializing_if = "BTreeMap::is_empty")]
+        restarts: BTreeMap<String, BTreeSet<String>>,
+    },
+    /// Of a host on which only units of users restart.
+    Units {
+        /// Which, by user.
+        units: BTreeMap<String, BTreeSet<String>>,
     },
 }
 
@@ -376,6 +391,9 @@ pub struct Counts {
     pub encrypt: usize,
     /// Hosts to switch.
     pub switch: usize,
+    /// Hosts on which only units of users restart.
+    #[serde(default)]
+    pub restart: usize,
 }
 
 impl Plan {
@@ -410,6 +428,7 @@ impl Plan {
             destroy: counted(Action::Destroy),
             encrypt: self.steps.iter().filter(|step| matches!(step, Step::Encrypt { .. })).count(),
             switch: self.steps.iter().map(switched).sum(),
+            restart: counted(Action::Restart),
         }
     }
 }

@@ -60,6 +60,15 @@ pub enum Step {
         /// Seconds until that counts as failed.
         deadline: u64,
     },
+    /// Restart units of users' own managers, and remember for which values.
+    RestartUserUnits {
+        /// Where.
+        host: HostName,
+        /// Which, by user.
+        units: BTreeMap<String, BTreeSet<String>>,
+        /// The secrets that they are restarted for.
+        secrets: BTreeSet<SecretName>,
+    },
 }
 
 /// The hosts that one switch takes.
@@ -113,6 +122,8 @@ impl Step {
             // An index that names what is not there would break a build, and a switch deploys the whole dataset.
             (Self::Index { .. }, Self::Encrypt { .. })
             | (Self::Switch(_), Self::Publish { .. } | Self::Encrypt { .. } | Self::Index { .. }) => true,
+            // A unit that restarts before its secret is there has the old one.
+            (Self::RestartUserUnits { host, .. }, Self::Verify { host: of, .. }) => host == of,
             (Self::Verify { host, .. }, Self::Switch(group)) if group.hosts().contains(&host) => return Need::Begun,
             _ => false,
         };
@@ -122,7 +133,12 @@ impl Step {
     /// Whether this step and `other`, which stand beside each other in a plan, may run at the same time.
     #[must_use]
     pub fn may_run_beside(&self, other: &Self) -> bool {
-        matches!((self, other), (Self::Switch(_), Self::Switch(_)) | (Self::Verify { .. }, Self::Verify { .. }))
+        matches!(
+            (self, other),
+            (Self::Switch(_), Self::Switch(_))
+                | (Self::Verify { .. }, Self::Verify { .. })
+                | (Self::RestartUserUnits { .. }, Self::RestartUserUnits { .. })
+        )
     }
 }
 

@@ -5,9 +5,11 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::address::{FileName, HostName};
 use crate::plan::files::FileVerdict;
+use crate::plan::hosts::HostsVerdict;
 use crate::plan::index::{IndexVerdict, Writing};
 use crate::plan::public::Publication;
 use crate::plan::trust::Trust;
+use crate::plan::units::Restart;
 use crate::plan::{EncryptTo, Group, Step};
 
 /// Seconds until a host that does not show the new file counts as failed.
@@ -18,7 +20,7 @@ pub(super) fn in_order(
     published: Vec<Publication>,
     files: &BTreeMap<FileName, FileVerdict>,
     index: IndexVerdict,
-    switched: Vec<Group>,
+    HostsVerdict { switched, restarts }: HostsVerdict,
 ) -> Vec<Step> {
     let mut steps = identities(trusts, &published, files);
     steps.extend(published.into_iter().map(|Publication { file, content, expects }| Step::Publish {
@@ -36,6 +38,11 @@ pub(super) fn in_order(
     let verified: BTreeSet<HostName> = switched.iter().flat_map(Group::hosts).cloned().collect();
     steps.extend(switched.into_iter().map(Step::Switch));
     steps.extend(verified.into_iter().map(|host| Step::Verify { host, deadline: VERIFY_DEADLINE }));
+    steps.extend(restarts.into_iter().map(|(host, Restart { secrets, units })| Step::RestartUserUnits {
+        host,
+        units,
+        secrets,
+    }));
     steps
 }
 

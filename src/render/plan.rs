@@ -1,6 +1,6 @@
 //! A plan as text, as Terraform lays one out: context, drift, legend, changes, what is in the way, summary, steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -129,6 +129,7 @@ fn symbol(action: Action) -> (&'static str, Tone) {
         Action::Update => ("~", Tone::Update),
         Action::Destroy => ("-", Tone::Destroy),
         Action::Switch => (">", Tone::Switch),
+        Action::Restart => ("*", Tone::Switch),
     }
 }
 
@@ -140,6 +141,7 @@ fn legend(out: &mut String, plan: &Plan, style: Style) {
             Action::Update => "update in place",
             Action::Destroy => "destroy",
             Action::Switch => "switch a host",
+            Action::Restart => "restart units of users",
         };
         let (symbol, tone) = symbol(action);
         let _ = writeln!(out, "  {} {what}", style.paint(tone, symbol));
@@ -149,24 +151,19 @@ fn legend(out: &mut String, plan: &Plan, style: Style) {
 
 fn changes(out: &mut String, plan: &Plan, now: i64, style: Style) {
     let rows: Vec<[String; 4]> = plan.changes.iter().map(columns).collect();
-    let table: Vec<&[String; 4]> = plan
-        .changes
-        .iter()
-        .zip(&rows)
-        .filter(|(change, _)| change.action != Action::Switch)
-        .map(|(_, row)| row)
-        .collect();
+    let table: Vec<&[String; 4]> =
+        plan.changes.iter().zip(&rows).filter(|(change, _)| !is_of_host(change.action)).map(|(_, row)| row).collect();
     let wide = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [wide(0), wide(1), wide(2)];
     let fits = widths.iter().sum::<usize>() + wide(3) + 13 <= style.width;
     let mut hidden = 0;
     let mut kind = None;
     for (number, (change, row)) in plan.changes.iter().zip(&rows).enumerate() {
-        if number >= SHOWN && !style.verbose && !matches!(change.action, Action::Destroy | Action::Switch) {
+        if number >= SHOWN && !style.verbose && change.action != Action::Destroy && !is_of_host(change.action) {
             hidden += 1;
             continue;
         }
-        if hidden > 0 && change.action == Action::Switch {
+        if hidden > 0 && is_of_host(change.action) {
             more(out, &mut hidden);
         }
         let this = Some(kind_of(&change.address));
@@ -187,6 +184,10 @@ fn changes(out: &mut String, plan: &Plan, now: i64, style: Style) {
     }
     more(out, &mut hidden);
     out.push('\n');
+}
+
+fn is_of_host(action: Action) -> bool {
+    matches!(action, Action::Switch | Action::Restart)
 }
 
 /// What is not shown, in one line.
@@ -234,7 +235,12 @@ fn laid_out(row: &[String; 4], widths: [usize; 3], fits: bool) -> String {
 fn below(details: &Details) -> Vec<String> {
     match details {
         Details::Secret { units, .. } if !units.is_empty() => vec![format!("restarts or reloads {}", units.join(", "))],
-        Details::Host { everything: true, .. } => vec!["deploys everything pending in its configuration".to_owned()],
+        Details::Host { everything, restarts, .. } => {
+            let all = everything.then(|| "deploys everything pending in its configuration".to_owned());
+            all.into_iter()
+                .chain((!restarts.is_empty()).then(|| format!("then restarts {}", of_users(restarts))))
+                .collect()
+        }
         _ => Vec::new(),
     }
 }
@@ -274,7 +280,16 @@ fn columns(change: &Change) -> [String; 4] {
         }
         Details::Index => [name, String::new(), "(what Nix reads)".to_owned(), String::new()],
         Details::Host { switch, .. } => [name, switch.clone(), String::new(), String::new()],
+        Details::Units { units } => [name, of_users(units), String::new(), String::new()],
     }
+}
+
+/// `uniclip.service of m`
+fn of_users(units: &BTreeMap<String, BTreeSet<String>>) -> String {
+    let one = |(user, units): (&String, &BTreeSet<String>)| {
+        format!("{} of {user}", units.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
+    };
+    units.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// `age1egx…qlvte`
@@ -347,15 +362,14 @@ fn summary(out: &mut String, plan: &Plan, took: Duration, style: Style) {
     }
     let plural = |count: usize, what: &str| format!("{count} {what}{}", if count == 1 { "" } else { "s" });
     let mut text = format!("Plan: {} to add, {} to change, {} to destroy.", counts.add, counts.change, counts.destroy);
-    if counts.encrypt + counts.switch > 0 {
-        let parts = [(counts.encrypt, "file"), (counts.switch, "host")];
-        let parts: Vec<String> = parts
-            .into_iter()
-            .filter(|(count, _)| *count > 0)
-            .map(|(count, what)| {
-                format!("{} to {}", plural(count, what), if what == "file" { "encrypt" } else { "switch" })
-            })
-            .collect();
+    let hosts_and_files = [
+        (counts.encrypt, "file", "to encrypt"),
+        (counts.switch, "host", "to switch"),
+        (counts.restart, "host", "with units to restart"),
+    ];
+    let parts = hosts_and_files.into_iter().filter(|(count, ..)| *count > 0);
+    let parts: Vec<String> = parts.map(|(count, what, then)| format!("{} {then}", plural(count, what))).collect();
+    if !parts.is_empty() {
         let _ = write!(text, " {}.", parts.join(", "));
     }
     if !plan.blocked.is_empty() {

@@ -29,6 +29,10 @@ pub fn step_text(step: &Step) -> String {
         Step::Index { .. } => "index".to_owned(),
         Step::Switch(group) => format!("switch {}", names(&group.hosts())),
         Step::Verify { host, .. } => format!("verify {host}"),
+        Step::RestartUserUnits { host, units, .. } => {
+            let count: usize = units.values().map(std::collections::BTreeSet::len).sum();
+            format!("restart {count} user unit{} on {host}", if count == 1 { "" } else { "s" })
+        }
     }
 }
 
@@ -57,6 +61,10 @@ pub fn outcome_line(step: &Step, outcome: &Outcome, width: usize, style: Style) 
         Outcome::Done { took, result } => {
             let extra = match result {
                 StepResult::Wrote { digest } => format!("   {}…", digest.short()),
+                StepResult::Restarted { idle } if !idle.is_empty() => {
+                    let users: Vec<&str> = idle.iter().map(String::as_str).collect();
+                    format!("   {} not logged in: nothing runs that would have to", users.join(", "))
+                }
                 StepResult::MadeIdentity { recipient } => format!("   {}", recipient.short()),
                 _ => String::new(),
             };

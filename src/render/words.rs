@@ -34,6 +34,10 @@ pub(super) fn reason(reason: &Reason) -> String {
             };
             format!("it is not as declared ({})", secrets.iter().map(one).collect::<Vec<_>>().join("; "))
         }
+        Reason::UnitsBehind { secrets } => {
+            let names: Vec<&str> = secrets.iter().map(crate::secret::SecretName::as_str).collect();
+            format!("they were not restarted since {} changed there", names.join(", "))
+        }
         Reason::ActivationFailed => "its last activation failed, and the old secrets are live".to_owned(),
     }
 }
@@ -71,6 +75,7 @@ pub(super) fn action(action: Action, details: &Details) -> &'static str {
         (Action::Update, _) => "will be updated",
         (Action::Destroy, _) => "will be destroyed",
         (Action::Switch, _) => "will be switched",
+        (Action::Restart, _) => "has units to restart",
     }
 }
 

@@ -21,7 +21,8 @@ const ITEMS: [&str; 3] = ["a", "bc", "d"];
 /// Some for each host alone, some for all that have the same.
 const SWITCHES: [&str; 4] =
     ["switch", "vm.sh, '{host}'", "colmena, --on, '{hosts}'", "deploy, '{sops_file}', '{each_host}'"];
-const ATTRIBUTES: [&str; 4] = ["", "owner: m", "mode: \"0440\"", "restart_units: [a.service]"];
+const ATTRIBUTES: [&str; 5] =
+    ["", "owner: m", "mode: \"0440\"", "restart_units: [a.service]", "restart_user_units: {m: [u.service]}"];
 
 /// A manifest of some secrets on one host or two, with one file or one each, under any keys. Two of them differ as two
 /// versions of one manifest may, names and keys that changed places among it.
@@ -107,6 +108,7 @@ enum Happening {
     DestroyForeign,
     Replace,
     NoSwitch,
+    RestartsFail,
 }
 
 fn happening() -> impl Strategy<Value = Happening> {
@@ -147,6 +149,7 @@ fn happening() -> impl Strategy<Value = Happening> {
             DestroyForeign,
             Replace,
             NoSwitch,
+            RestartsFail,
         ]),
     ]
 }
@@ -195,6 +198,7 @@ fn happen(world: &mut World, what: &Happening) {
         DestroyForeign => drop(world.wishes.destroy_foreign.insert(Address::Key(sops, KeyPath::new(["theirs"])))),
         Replace => drop(world.wishes.replace.insert(Address::File(sops))),
         NoSwitch => world.wishes.no_switch = true,
+        RestartsFail => world.restarts_fail = true,
         EditLeaf(_) | WrongType(_) | RemoveLeaf(_) | ForeignLeaf | TouchFile | SwapRecipient | KeyGroups => {
             happen_in_file(world, what);
         }
@@ -289,6 +293,10 @@ fn is_true(world: &World, plan: &Plan) -> Result<(), TestCaseError> {
             for host in boot.hosts.iter().filter(|host| hosts.contains(*host)) {
                 let there = world.truth.installed.get(host).and_then(|installed| installed.get(secret));
                 prop_assert_eq!(there, value, "secret.{} on {}", secret, host);
+                if !boot.restart_user_units.is_empty() {
+                    let began = world.truth.units.get(host).and_then(|units| units.get(secret));
+                    prop_assert_eq!(began, value, "units with {} on {}", secret, host);
+                }
             }
         }
     }
@@ -316,6 +324,10 @@ fn of_others(world: &World) -> BTreeMap<(FileName, KeyPath), Vec<u8>> {
         }
     }
     others
+}
+
+fn is_restart(step: &Step) -> bool {
+    matches!(step, Step::RestartUserUnits { .. })
 }
 
 fn groups(plan: &Plan) -> impl Iterator<Item = &Group> {
@@ -390,6 +402,16 @@ proptest! {
         for ((file, key), value) in others {
             let there = world.truth.holds.get(&file).and_then(|holds| holds.get(&key));
             prop_assert_eq!(there, Some(&value), "{:?} in {} was somebody else's", key, file);
+        }
+        if world.restarts_fail {
+            // What did not restart is left to do, and nothing else is.
+            let left = world.plan();
+            let restarts = |plan: &Plan| plan.steps.iter().filter(|step| is_restart(step)).cloned().collect::<Vec<_>>();
+            prop_assert_eq!(restarts(&first), restarts(&left));
+            prop_assert!(left.steps.iter().all(is_restart), "after {:#?}\nthere is {:#?}", first, left);
+            prop_assert_eq!(left.changes.len(), left.steps.len(), "{:#?}", left);
+            world.restarts_fail = false;
+            world.carry_out(&left);
         }
         let second = world.plan();
         prop_assert!(second.changes.is_empty(), "after {:#?}\nthere is {:#?}", first, second);

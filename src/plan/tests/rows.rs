@@ -41,6 +41,7 @@ fn kinds(plan: &Plan) -> Vec<String> {
             format!("switch {}", hosts.join("+"))
         }
         Step::Verify { host, .. } => format!("verify {host}"),
+        Step::RestartUserUnits { host, units, .. } => format!("restart {units:?} on {host}"),
     };
     plan.steps.iter().map(kind).collect()
 }
@@ -521,7 +522,8 @@ fn hosts_that_one_command_takes_are_switched_together() {
         let change = plan.changes.iter().find(|change| change.address == Address::Host(host(name)));
         change.map(|change| change.details.clone())
     };
-    let details = |text: &str| Some(Details::Host { switch: text.to_owned(), everything: true });
+    let details =
+        |text: &str| Some(Details::Host { switch: text.to_owned(), everything: true, restarts: BTreeMap::new() });
     assert_eq!(command("db"), details("switch db"));
     assert_eq!(command("web"), details("colmena --on vm,web"));
     world.carry_out(&plan);
@@ -562,4 +564,46 @@ fn a_host_is_looked_at_also_when_its_switch_failed() {
     assert_eq!(group.needs(&step("encrypt secrets.yaml")), Need::Done);
     assert!(group.may_run_beside(&step("switch db")) && verify.may_run_beside(&step("verify vm")));
     assert!(!verify.may_run_beside(&group) && !step("index").may_run_beside(&group));
+}
+
+#[test]
+fn units_behind() {
+    let units = "delivery: {sops: {restart_user_units: {m: [u.service, v.service]}}}";
+    let text = MANIFEST.replace("{item: bc, delivery: {sops: {}}}", &format!("{{item: bc, {units}}}"));
+    let mut world = World::settled(&text);
+    assert!(world.plan().is_empty(), "the first switch restarted them");
+    // Another secret changes: its units are none of these.
+    world.vault.insert("a".to_owned(), b"rotated".to_vec());
+    let plan = world.plan();
+    assert_eq!(kinds(&plan).last().map(String::as_str), Some("verify vm"));
+    world.carry_out(&plan);
+    // Its own value changes, and the units do not start.
+    world.vault.insert("bc".to_owned(), b"rotated".to_vec());
+    let plan = world.plan();
+    let restart = r#"restart {"m": {"u.service", "v.service"}} on vm"#;
+    assert_eq!(kinds(&plan).split_off(3), ["switch vm", "verify vm", restart]);
+    let step = |number: usize| plan.steps[number].clone();
+    assert_eq!(step(5).needs(&step(4)), Need::Done, "a unit that restarts too early has the old value");
+    world.restarts_fail = true;
+    world.carry_out(&plan);
+    // What is left is no reason to switch again.
+    let plan = world.plan();
+    assert_eq!(kinds(&plan), [restart]);
+    let expected = Reason::UnitsBehind { secrets: BTreeSet::from([name("b/c")]) };
+    assert_eq!(reasons(&plan, &Address::Host(host("vm"))), BTreeSet::from([expected]));
+    assert_eq!((plan.counts().switch, plan.counts().restart), (0, 1));
+    world.wishes.no_switch = true;
+    assert!(kinds(&world.plan()).is_empty(), "hosts are left as they are");
+    assert!(!world.plan().is_complete(), "and that is said");
+    world.wishes.no_switch = false;
+    world.restarts_fail = false;
+    world.carry_out(&plan);
+    assert!(world.plan().is_empty());
+    // A host that is brought up to date later restarts them then.
+    world.vault.insert("bc".to_owned(), b"again".to_vec());
+    world.wishes.no_switch = true;
+    let plan = world.plan();
+    world.carry_out(&plan);
+    world.wishes.no_switch = false;
+    assert_eq!(kinds(&world.plan()), ["switch vm", "verify vm", restart]);
 }

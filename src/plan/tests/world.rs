@@ -68,6 +68,8 @@ pub(super) struct World {
     pub(super) key: FingerprintKey,
     /// Counts what was written, so that no ciphertext is like another.
     pub(super) writes: u64,
+    /// Whether units of users do not start.
+    pub(super) restarts_fail: bool,
     /// What nobody without a key can see.
     pub(super) truth: Truth,
 }
@@ -78,6 +80,8 @@ pub(super) struct Truth {
     pub(super) holds: BTreeMap<FileName, BTreeMap<KeyPath, Vec<u8>>>,
     pub(super) opens: BTreeMap<FileName, BTreeSet<String>>,
     pub(super) installed: BTreeMap<HostName, BTreeMap<SecretName, Vec<u8>>>,
+    /// What units of users began with.
+    pub(super) units: BTreeMap<HostName, BTreeMap<SecretName, Vec<u8>>>,
 }
 
 pub(super) fn name(text: &str) -> SecretName {
@@ -117,6 +121,7 @@ impl World {
             wishes: Wishes::default(),
             key: FingerprintKey::new(&mut [7; 32]),
             writes: 0,
+            restarts_fail: false,
             truth: Truth::default(),
         };
         world.show_what_is_declared();
@@ -273,6 +278,7 @@ impl World {
                 let switched = Switched { file: installs, generation: None, at: "then".to_owned() };
                 self.receipt.hosts.entry(host.clone()).or_default().switched = Some(switched);
             }
+            Step::RestartUserUnits { host, secrets, .. } => self.restart_units(host, secrets),
         }
     }
 
@@ -314,6 +320,22 @@ impl World {
         self.actual.files.insert(file.clone(), Observation::Known(FileState::Sops(Box::new(sops))));
         self.record(file, digest, recipients, keys);
         digest
+    }
+
+    /// Units begin anew with what their host has now, unless they cannot.
+    fn restart_units(&mut self, host: &HostName, secrets: &BTreeSet<SecretName>) {
+        let file = self.manifest.hosts[host].sops_file.clone();
+        let written = self.receipt.written(&file).map(|written| written.keys.clone()).unwrap_or_default();
+        let record = &mut self.receipt.hosts.entry(host.clone()).or_default().restarted;
+        for secret in secrets {
+            record.insert(secret.clone(), None);
+            if !self.restarts_fail {
+                let fingerprint = written.iter().find(|key| key.secret == *secret).map(|key| key.fingerprint);
+                record.insert(secret.clone(), fingerprint);
+                let value = self.truth.installed.get(host).and_then(|installed| installed.get(secret)).cloned();
+                self.truth.units.entry(host.clone()).or_default().insert(secret.clone(), value.unwrap_or_default());
+            }
+        }
     }
 
     /// The host installs what the dataset has now.
