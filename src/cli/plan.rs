@@ -89,6 +89,18 @@ pub(super) fn check_targets(project: &Project, wishes: &crate::plan::Wishes) -> 
             return Err(Error::new(format!("--target {target}: nothing of that name is declared"), "reconcile list"));
         }
     }
+    let is_sops = |file: &crate::address::FileName| manifest.sops_files().contains_key(file);
+    let given_up = wishes.destroy_foreign.iter().map(|wish| {
+        let there = matches!(wish, Address::Key(file, _) if is_sops(file));
+        (wish, there, "--destroy-foreign", "it takes key.FILE/PATH, as `reconcile plan` prints it")
+    });
+    let replaced = wishes.replace.iter().map(|wish| {
+        let there = matches!(wish, Address::File(file) if is_sops(file));
+        (wish, there, "--replace", "it takes file.NAME, as `reconcile plan` prints it")
+    });
+    if let Some((wish, _, option, next)) = given_up.chain(replaced).find(|(_, there, ..)| !there) {
+        return Err(Error::new(format!("{option} {wish}: no sops file of that name is declared"), next));
+    }
     if let Some(host) = wishes.accept_recipients.iter().find(|host| !manifest.hosts.contains_key(*host)) {
         return Err(Error::new(format!("--accept-recipient host.{host}: no such host is declared"), "reconcile list"));
     }

@@ -3,6 +3,7 @@
 use std::fmt;
 use std::fs::{File, TryLockError};
 use std::io::{Read, Seek, Write};
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
@@ -56,7 +57,9 @@ impl Lock {
         let began = Instant::now();
         let mut wait = Wait { began, timeout, told: false, waiting };
         let failed = |path: &Path, error: &std::io::Error| StateError::from(system(path, "locking", errno(error)));
-        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let not_followed = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+        let mut options = File::options();
+        let opened = options.read(true).write(true).create(true).truncate(false).custom_flags(not_followed).open(path);
         let mut state = opened.map_err(|error| failed(path, &error))?;
         wait.until_locked(&state, path, || holder(path))?;
         let dataset = match File::open(dataset) {
