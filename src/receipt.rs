@@ -77,6 +77,22 @@ pub struct KeyRecord {
     pub revision: Option<Revision>,
 }
 
+/// What a machine's vault said of each recorded value. Operators of one receipt may read it through accounts of their
+/// own: then each remembers this for itself.
+pub type Readings = BTreeMap<SecretName, Reading>;
+
+/// Where a value was read, and in which version.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Reading {
+    /// Of the value, as it is recorded.
+    pub fingerprint: Fingerprint,
+    /// Where it was read.
+    pub item: ItemIdentity,
+    /// The item's version, if the vault gave one.
+    #[serde(skip_serializing_if = "Option::is_none", default)]
+    pub revision: Option<Revision>,
+}
+
 /// What is recorded of a host.
 #[derive(Debug, Clone, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct HostRecord {
@@ -148,6 +164,31 @@ impl Receipt {
     #[must_use]
     pub fn written(&self, file: &FileName) -> Option<&Written> {
         self.files.get(file)?.written.as_ref()
+    }
+
+    /// What it says of each value.
+    #[must_use]
+    pub fn readings(&self) -> Readings {
+        let keys = self.files.values().filter_map(|file| file.written.as_ref()).flat_map(|written| &written.keys);
+        let of = |key: &KeyRecord| Reading {
+            fingerprint: key.fingerprint,
+            item: key.item.clone(),
+            revision: key.revision.clone(),
+        };
+        keys.map(|key| (key.secret.clone(), of(key))).collect()
+    }
+
+    /// The same with what this machine read itself, of each value that is still the recorded one.
+    #[must_use]
+    pub fn with_readings(mut self, readings: &Readings) -> Self {
+        let written = self.files.values_mut().filter_map(|file| file.written.as_mut());
+        for key in written.flat_map(|written| &mut written.keys) {
+            if let Some(own) = readings.get(&key.secret).filter(|own| own.fingerprint == key.fingerprint) {
+                key.item = own.item.clone();
+                key.revision = own.revision.clone();
+            }
+        }
+        self
     }
 
     /// Decides what an interrupted apply left: where the file is the pending one, that one was written; else it was not.

@@ -240,7 +240,7 @@ fn placed() -> Outcome {
     same("there", names(&at.path().join("shared"))?, vec!["ours.json".to_owned()])?;
     let mode = std::fs::metadata(at.path().join("shared/ours.json"))?.permissions().mode() & 0o777;
     same("for the user alone", mode, 0o600)?;
-    same("nothing elsewhere", state.path().exists(), false)?;
+    same("elsewhere only which one was seen", names(state.path())?, vec!["seen.json".to_owned()])?;
     same("read back", state.receipt()?.map(|receipt| receipt.serial), Some(1))
 }
 

@@ -19,10 +19,12 @@ use crate::plan::Wishes;
 use crate::receipt::{KeyRecord, Written};
 use crate::secret::SecretName;
 use crate::sops::SopsFile;
+use crate::state::Directory;
 
 pub async fn run(global: &Global, terminal: &Terminal, arguments: &AdoptArguments) -> Result<ExitCode, Error> {
     let project = Project::open(global)?;
-    let (file, names) = what(&project, &arguments.address)?;
+    let Some(address) = &arguments.address else { return take_receipt(&project) };
+    let (file, names) = what(&project, address)?;
     let session = Session::open(&project, terminal, Keep::Yes)?;
     let _lock = session.lock("adopt", global)?;
     let mut planned = session.plan(&Wishes::default(), true).await?;
@@ -61,6 +63,26 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &AdoptArgument
     session.state.write_receipt(&mut receipt)?;
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
     print(&format!("Adopted {} in {file}. Nothing was written but the receipt.\n", names.join(", ")))?;
+    Ok(ExitCode::SUCCESS)
+}
+
+/// Goes on with the shared receipt as it is: a folder was restored, or one of two histories was given up.
+fn take_receipt(project: &Project) -> Result<ExitCode, Error> {
+    let state = Directory::of(project.manifest(), &project.surroundings, &project.dataset)?;
+    if !state.is_shared() {
+        let next = "with `receipt: {path: …}` in the manifest it is shared";
+        return Err(Error::new("the receipt is this machine's own: there is no other to take", next));
+    }
+    let path = state.receipt_path();
+    let text = match state.take_receipt()? {
+        Some(receipt) => format!(
+            "Adopted {} as it is, at serial {}. reconcile plan shows what it lacks.",
+            path.display(),
+            receipt.serial
+        ),
+        None => format!("Adopted that there is no {}: the next apply begins anew.", path.display()),
+    };
+    print(&format!("{text}\n"))?;
     Ok(ExitCode::SUCCESS)
 }
 

@@ -231,8 +231,11 @@ pub struct ShowArguments {
 #[derive(Debug, Args)]
 pub struct AdoptArguments {
     /// secret.NAME, or file.NAME for all that is declared in it
-    #[arg(value_name = "ADDRESS")]
-    pub address: Address,
+    #[arg(value_name = "ADDRESS", required_unless_present = "receipt")]
+    pub address: Option<Address>,
+    /// The receipt at the shared path as it is now, though this machine has seen another one
+    #[arg(long, conflicts_with = "address")]
+    pub receipt: bool,
 }
 
 /// `reconcile activate`

@@ -71,7 +71,10 @@ impl From<ManifestError> for Error {
 
 impl From<crate::state::StateError> for Error {
     fn from(error: crate::state::StateError) -> Self {
-        Self::plain(error)
+        match error {
+            crate::state::StateError::Conflict(conflict) => Self::new(&conflict, conflict.next()),
+            error => Self::plain(error),
+        }
     }
 }
 

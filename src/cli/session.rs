@@ -16,6 +16,7 @@ use crate::receipt::Receipt;
 use crate::render::ago;
 use crate::secret::FingerprintKey;
 use crate::state::{Directory, Lock};
+use crate::text::Untrusted;
 use crate::tools::vault::Vault;
 
 /// A project with what is kept of it, ready to be looked at.
@@ -111,6 +112,13 @@ impl<'a> Session<'a> {
             return Err(keyless(site.manifest, site.surroundings, cause));
         }
         plan.notes.extend(Here::of(self.project).notes());
+        for copy in self.state.conflicted_copies() {
+            let (copy, path) = (Untrusted::new(copy).printable(), self.state.receipt_path());
+            let what =
+                "two machines wrote the receipt at once. What this plan shows as changed outside may be the other's";
+            self.terminal
+                .warning(&format!("{copy} is beside {}: {what}; remove the copy when it agrees", path.display()));
+        }
         if let Some(cause) = &observed.stale {
             let age = observed.desired.vault.synced.map(|seconds| format!("; it is as it was {} ago", ago(seconds)));
             self.terminal.warning(&format!("the vault was not synced: {cause}{}", age.unwrap_or_default()));
@@ -138,11 +146,15 @@ impl<'a> Session<'a> {
     /// another run may hold the lock.
     pub fn record_proven(&self, observed: &Observed) {
         let Some(mut proven) = crate::plan::with_proven(&observed.receipt, &observed.desired) else { return };
+        if self.state.is_shared() {
+            let _ = self.state.record_proven(&mut proven);
+            return;
+        }
         let mut quietly = |_: &crate::state::Holder| {};
         let Ok(_lock) = self.state.lock(&self.project.dataset, "plan", Duration::ZERO, &mut quietly) else { return };
         // Only what was read is built upon: an apply in between has written another serial.
         if matches!(self.state.receipt(), Ok(Some(there)) if there.serial == proven.serial) {
-            let _ = self.state.write_receipt(&mut proven);
+            let _ = self.state.record_proven(&mut proven);
         }
     }
 }

@@ -338,6 +338,8 @@ pub enum Note {
     Targeted,
     /// The receipt was made under another fingerprint key.
     OtherFingerprintKey,
+    /// There is a sops file and no receipt: what another machine applied is not known here, and could be.
+    NotShared,
     /// A file that we published once is no longer declared; it stays.
     FileForgotten {
         /// Which.

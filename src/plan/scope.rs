@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::address::{Address, FileName, HostName};
 use crate::manifest::{DatasetFile, RecipientSource};
 use crate::observation::Cause;
-use crate::plan::{Group, Inputs, Note, Plan, Step};
+use crate::plan::{Group, Inputs, Note, Plan, Reason, Step};
 
 /// Which files and hosts a plan is about.
 pub(super) struct Scope {
@@ -90,6 +90,7 @@ impl Scope {
             let (user, dataset) = (config.user.clone(), dataset.as_written().to_owned());
             plan.notes.insert(Note::RbwConfig { host: host.clone(), user, dataset });
         }
+        how_to_share(inputs, plan);
         for file in inputs.receipt.files.keys() {
             let declared = inputs.manifest.dataset.files.contains_key(file)
                 || inputs.manifest.hosts.values().any(|host| host.sops_file == *file)
@@ -98,6 +99,19 @@ impl Scope {
                 plan.notes.insert(Note::FileForgotten { file: file.clone() });
             }
         }
+    }
+}
+
+/// Says how machines share what one of them recorded, where it shows that they do not.
+fn how_to_share(inputs: Inputs<'_>, plan: &mut Plan) {
+    let reasons = || plan.changes.iter().flat_map(|change| &change.reasons);
+    let other_key = reasons().any(|reason| *reason == Reason::OtherFingerprintKey);
+    let never = reasons().any(|reason| *reason == Reason::NeverRecorded);
+    if other_key && inputs.manifest.fingerprint_key.is_none() {
+        plan.notes.insert(Note::OtherFingerprintKey);
+    }
+    if never && inputs.receipt.serial == 0 && inputs.manifest.receipt.is_none() {
+        plan.notes.insert(Note::NotShared);
     }
 }
 

@@ -137,7 +137,18 @@ pub(super) fn note(note: &Note) -> (bool, String) {
         Note::SwitchWithheld { host } => (false, format!("host.{host} is not switched (--no-switch)")),
         Note::ComesAlong { address } => (false, format!("{address} comes along: a file is encrypted as a whole")),
         Note::Targeted => (true, "--target is in effect: this may not be everything".to_owned()),
-        Note::OtherFingerprintKey => (true, "the receipt was made under another fingerprint key".to_owned()),
+        Note::OtherFingerprintKey => (
+            true,
+            "the receipt was made under the fingerprint key of another machine: `fingerprint_key: {item: …}` in the \
+             manifest shares one"
+                .to_owned(),
+        ),
+        Note::NotShared => (
+            false,
+            "what another machine applied is not known here: `receipt: {path: …}` and `fingerprint_key: {item: …}` in the \
+             manifest share it"
+                .to_owned(),
+        ),
         Note::FileForgotten { file } => (false, format!("{file} is no longer declared; it stays in the dataset")),
         Note::Overshared { secret, host } => {
             (true, format!("host.{host} can decrypt secret.{secret}, which is not declared for it: they share a file"))

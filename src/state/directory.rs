@@ -9,14 +9,14 @@ use zeroize::{Zeroize, Zeroizing};
 use crate::address::FileName;
 use crate::digest::Digest;
 use crate::manifest::{Manifest, Surroundings, UnsetVariable};
-use crate::receipt::{self, Receipt};
 use crate::secret::FingerprintKey;
 
 use super::lock::{Holder, Lock};
+use super::shared::Conflict;
 use super::whole::{FileError, Held};
 
-/// No receipt is larger, in bytes.
-const RECEIPT_LIMIT: u64 = 64 << 20;
+/// Beside which a shared one is another.
+pub(super) const RECEIPT_FILE: &str = "receipt.json";
 const KEY_FILE: &str = "fingerprint.key";
 /// How many ciphertexts of a file are kept.
 const KEPT: usize = 3;
@@ -56,6 +56,9 @@ pub enum StateError {
         /// Its dataset.
         of: PathBuf,
     },
+    /// The receipt is shared, and not one to build on.
+    #[error(transparent)]
+    Conflict(#[from] Conflict),
     /// The fingerprint key is not 32 bytes long.
     #[error("{0} is no fingerprint key; restore it, or remove it: values are then read and compared anew")]
     BrokenKey(PathBuf),
@@ -79,10 +82,12 @@ fn who(holder: Option<&Holder>, path: &Path) -> String {
 /// The state directory of one manifest and dataset.
 #[derive(Debug)]
 pub struct Directory {
-    path: PathBuf,
-    dataset: PathBuf,
+    pub(super) path: PathBuf,
+    pub(super) dataset: PathBuf,
     /// Where the receipt is: its directory and name.
-    receipt: (PathBuf, String),
+    pub(super) receipt: (PathBuf, String),
+    /// The dataset as the manifest writes it, where the receipt is shared: on another machine its path may differ.
+    pub(super) shared: Option<PathBuf>,
 }
 
 impl Directory {
@@ -103,54 +108,17 @@ impl Directory {
         let hash = Digest::of(dataset.as_os_str().as_bytes()).short();
         let path = base.join("reconcile").join(format!("{}-{hash}", manifest.name));
         let receipt = match &manifest.receipt {
-            None => (path.clone(), "receipt.json".to_owned()),
+            None => (path.clone(), RECEIPT_FILE.to_owned()),
             Some(place) => split(&place.path(surroundings).map_err(StateError::Nowhere)?),
         };
-        Ok(Self { path, dataset: dataset.to_path_buf(), receipt })
+        let shared = manifest.receipt.as_ref().map(|_| PathBuf::from(manifest.dataset.path.as_written()));
+        Ok(Self { path, dataset: dataset.to_path_buf(), receipt, shared })
     }
 
     /// Where it is.
     #[must_use]
     pub fn path(&self) -> &Path {
         &self.path
-    }
-
-    /// Reads the receipt; `None` when there is none yet.
-    ///
-    /// # Errors
-    /// When it cannot be read, is of a newer version, or of another dataset.
-    pub fn receipt(&self) -> Result<Option<Receipt>, StateError> {
-        let (directory, name) = &self.receipt;
-        let Some(held) = Held::open(directory)? else { return Ok(None) };
-        let Some(bytes) = held.read(name, RECEIPT_LIMIT)? else { return Ok(None) };
-        let path = directory.join(name);
-        let receipt = receipt::read(&bytes).map_err(|error| match error {
-            receipt::ReadError::Newer(version) => StateError::NewerReceipt { path: path.clone(), version },
-            receipt::ReadError::Broken(problem) => StateError::BrokenReceipt { path: path.clone(), problem },
-        })?;
-        if receipt.dataset != self.dataset {
-            return Err(StateError::OtherDataset { path, of: receipt.dataset });
-        }
-        Ok(Some(receipt))
-    }
-
-    /// Writes the receipt as the next of its lineage, after the one that it was made from.
-    ///
-    /// # Errors
-    /// When it cannot be written, or what is there by now is another one, or none that we know: it is left.
-    pub fn write_receipt(&self, receipt: &mut Receipt) -> Result<(), StateError> {
-        let (directory, name) = &self.receipt;
-        let is_ours = |there: &Receipt| there.lineage == receipt.lineage && there.serial == receipt.serial;
-        if self.receipt()?.is_some_and(|there| !is_ours(&there)) {
-            return Err(FileError::Moved { path: directory.join(name) }.into());
-        }
-        let held = Held::open_or_create(directory, 0o700)?;
-        receipt.serial += 1;
-        let replaced = held.replace(name, &receipt.to_bytes(), 0o600, || Ok(()));
-        if replaced.is_err() {
-            receipt.serial -= 1;
-        }
-        Ok(replaced?)
     }
 
     /// Reads the fingerprint key; `None` when there is none yet.
@@ -191,7 +159,8 @@ impl Directory {
         waiting: &mut dyn FnMut(&Holder),
     ) -> Result<Lock, StateError> {
         Held::open_or_create(&self.path, 0o700)?;
-        let lock = Lock::take(&self.path.join("lock"), dataset, operation, timeout, waiting)?;
+        let shared = self.is_shared().then(|| self.receipt.0.join(format!(".{}.lock", self.receipt.1)));
+        let lock = Lock::take(&self.path.join("lock"), dataset, shared.as_deref(), operation, timeout, waiting)?;
         self.remove_leftovers(dataset);
         Ok(lock)
     }
@@ -239,13 +208,14 @@ fn is_kept(name: &str, prefix: &str) -> bool {
 }
 
 fn split(path: &Path) -> (PathBuf, String) {
-    let name = path.file_name().map_or_else(|| "receipt.json".to_owned(), |name| name.to_string_lossy().into_owned());
+    let name = path.file_name().map_or_else(|| RECEIPT_FILE.to_owned(), |name| name.to_string_lossy().into_owned());
     (path.parent().map(Path::to_path_buf).unwrap_or_else(|| PathBuf::from("/")), name)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::receipt::Receipt;
 
     fn directory(at: &Path) -> Directory {
         let manifest = "version: 1\nname: t\nvault: {rbw: {}}\ndataset: {path: /d}\n";
@@ -304,7 +274,7 @@ mod tests {
         let mut other = Receipt { lineage: "other".to_owned(), ..ours.clone() };
         for wrong in [&mut stale, &mut other] {
             let refused = state.write_receipt(wrong);
-            assert!(matches!(refused, Err(StateError::File(FileError::Moved { .. }))), "{refused:?}");
+            assert!(matches!(refused, Err(StateError::Conflict(Conflict::Moved { .. }))), "{refused:?}");
         }
         assert_eq!(state.receipt()?, Some(ours.clone()));
         Held::open_or_create(state.path(), 0o700)?.replace("receipt.json", b"{", 0o600, || Ok(()))?;

@@ -1,4 +1,5 @@
-//! One run at a time: a lock in the state directory, and one on the dataset directory for runs with another state.
+//! One run at a time: a lock in the state directory, one on the dataset directory for runs with another state, and one
+//! beside a receipt that is shared, as far as its file system tells other machines of it.
 
 use std::fmt;
 use std::fs::{File, TryLockError};
@@ -7,10 +8,11 @@ use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::time::{Duration, Instant};
 
+use rustix::io::Errno;
 use serde::{Deserialize, Serialize};
 
 use super::directory::StateError;
-use super::whole::{errno, system};
+use super::whole::{FileError, Held, errno, system};
 use crate::text::Untrusted;
 
 /// How long a wait is kept silent.
@@ -44,12 +46,14 @@ impl fmt::Display for Holder {
 pub struct Lock {
     _state: File,
     _dataset: Option<File>,
+    _receipt: Option<File>,
 }
 
 impl Lock {
     pub(super) fn take(
         path: &Path,
         dataset: &Path,
+        receipt: Option<&Path>,
         operation: &str,
         timeout: Duration,
         waiting: &mut dyn FnMut(&Holder),
@@ -70,10 +74,11 @@ impl Lock {
             Err(error) if error.kind() == std::io::ErrorKind::NotFound => None,
             Err(error) => return Err(failed(dataset, &error)),
         };
+        let receipt = receipt.map(|path| wait.beside_receipt(path)).transpose()?;
         let text = serde_json::to_vec(&us(operation)).unwrap_or_default();
         // Only shown to others: that it cannot be written is no reason to stop.
         let _ = state.set_len(0).and_then(|()| state.rewind()).and_then(|()| state.write_all(&text));
-        Ok(Self { _state: state, _dataset: dataset })
+        Ok(Self { _state: state, _dataset: dataset, _receipt: receipt })
     }
 }
 
@@ -85,6 +90,22 @@ struct Wait<'a> {
 }
 
 impl Wait<'_> {
+    /// A file of its own that stays empty: what is synced must not change with each run.
+    fn beside_receipt(&mut self, path: &Path) -> Result<File, StateError> {
+        if let Some(directory) = path.parent() {
+            Held::open_or_create(directory, 0o700)?;
+        }
+        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
+        let file = opened.map_err(|error| system(path, "locking", errno(&error)))?;
+        match self.until_locked(&file, path, || None) {
+            // A file system that has no locks: what is left is that every write looks at what is there.
+            Err(StateError::File(FileError::System { error: Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS, .. })) => {
+                Ok(file)
+            }
+            locked => locked.map(|()| file),
+        }
+    }
+
     fn until_locked(
         &mut self,
         file: &File,

@@ -4,11 +4,14 @@
 mod dataset;
 mod directory;
 mod lock;
+mod receipt;
+mod shared;
 mod whole;
 
 pub use dataset::{Dataset, PUBLIC_FILE_LIMIT, SOPS_FILE_LIMIT};
 pub use directory::{Directory, StateError};
 pub use lock::{Holder, Lock};
+pub use shared::Conflict;
 pub use whole::FileError;
 
 use std::path::Path;
