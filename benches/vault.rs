@@ -164,11 +164,8 @@ fn manifest_of(secrets: usize) -> String {
         switch: {command: [\"true\"]}\nsecrets:\n"
         .to_owned();
     for number in 0..secrets {
-        let _ = writeln!(
-            text,
-            "  secret-{number}: {{item: {}, delivery: {{sops: {{}}, runtime: {{env: V{number}}}}}}}",
-            name(number)
-        );
+        let item = name(number);
+        let _ = writeln!(text, "  secret-{number}: {{item: {item}, delivery: {{sops: {{owner: m}}, runtime: {{env: V}}}}}}");
     }
     text
 }
