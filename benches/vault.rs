@@ -159,13 +159,17 @@ fn called(number: usize) -> ItemRef {
 
 /// With a host that no plan here looks at.
 fn manifest_of(secrets: usize) -> String {
-    let mut text = "version: 1\nname: bench\nvault: {rbw: {unlock: never}}\ndataset: {path: dataset}\nhosts:\n  vm:\n    \
+    let mut text =
+        "version: 1\nname: bench\nvault: {rbw: {unlock: never}}\ndataset: {path: dataset}\nhosts:\n  vm:\n    \
         ssh: m@vm.invalid\n    recipient: age1lggyhqrw2nlhcxprm67z43rta597azn8gknawjehu9d9dl0jq3yqqvfafg\n    \
         switch: {command: [\"true\"]}\nsecrets:\n"
-        .to_owned();
+            .to_owned();
     for number in 0..secrets {
         let item = name(number);
-        let _ = writeln!(text, "  secret-{number}: {{item: {item}, delivery: {{sops: {{owner: m}}, runtime: {{env: V}}}}}}");
+        let _ = writeln!(
+            text,
+            "  secret-{number}: {{item: {item}, delivery: {{sops: {{owner: m}}, runtime: {{env: V}}}}}}"
+        );
     }
     text
 }

@@ -185,7 +185,7 @@ impl fmt::Display for Cause {
                 f.write_str("it may have changed: items were added or renamed, and the vault is locked")
             }
             Self::VaultLocked { hidden: Hidden::Value, .. } => {
-                f.write_str("it may have changed: its item was saved since it was last read, and the vault is locked")
+                f.write_str("it may have changed: its item was saved anew or never read, and the vault is locked")
             }
             Self::VaultUnavailable { what, .. } => f.write_str(&what.printable()),
             Self::HostUnreachable { detail, .. } => write!(f, "unreachable ({})", detail.printable()),

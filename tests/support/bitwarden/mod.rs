@@ -111,6 +111,11 @@ impl Server {
         assert!(self.locked().vault.trash(id, false), "no item {id}");
     }
 
+    /// Gives the account another key, as somebody does who fears for the old one.
+    pub fn rotate_key(&self) {
+        self.locked().vault.rotate();
+    }
+
     /// Makes the name of an item one that nobody can open.
     pub fn damage(&self, id: &Id) {
         self.locked().vault.damage(id, "/name");

@@ -216,6 +216,27 @@ impl Vault {
         self.keep(Some(id), &sealed);
     }
 
+    /// Gives the account another key, and seals everything of it anew.
+    pub(super) fn rotate(&mut self) {
+        let own: Vec<(Id, Item)> = self
+            .items()
+            .into_iter()
+            .filter(|(id, _)| self.place(id).is_some_and(|at| self.ciphers[at]["organizationId"].is_null()))
+            .collect();
+        let folders: Vec<Option<String>> = self.folders.iter().map(|folder| self.folder_name(folder)).collect();
+        self.key = Key::random();
+        self.sealed_key = self.master.key.seal(&self.key.bytes());
+        self.sealed_sharing = self.key.seal(SHARING);
+        for (folder, name) in self.folders.iter_mut().zip(folders) {
+            folder["name"] = self.key.seal(name.expect("a name").as_bytes()).into();
+        }
+        for (id, item) in own {
+            let mut sealed = item.seal(&self.key, &Value::Null);
+            sealed["folderId"] = self.folder_id(item.folder.as_deref());
+            self.keep(Some(&id), &sealed);
+        }
+    }
+
     /// Breaks the MAC of what is at `pointer` in it.
     pub(super) fn damage(&mut self, id: &str, pointer: &str) {
         let at = self.place(id).expect("an item of that id");
