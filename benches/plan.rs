@@ -93,6 +93,7 @@ impl Settled {
                 group: Untrusted::new("root"),
                 mode: 0o400,
                 size: value.len() as u64,
+                generation: None,
             };
             installed.insert((*name).clone(), Observation::Known(InstalledState::Present(there)));
             items.insert((*name).clone(), item);
@@ -105,6 +106,7 @@ impl Settled {
             sees: None,
             secrets: installed,
             activation: Activation::Succeeded,
+            rbw: None,
             notes: Vec::new(),
         };
         let index = Index::of(&manifest, BTreeMap::from([(file.clone(), sops.digest)]));

@@ -91,9 +91,11 @@ pub struct HostState {
     pub sees: Option<Observation<Option<Digest>>>,
     /// Each secret that the manifest delivers to it.
     pub secrets: BTreeMap<SecretName, Observation<InstalledState>>,
+    /// The rbw of the user whom `rbw_config` names; `None` where it names none.
+    pub rbw: Option<Observation<RbwState>>,
     /// Whether the last activation put in place what it was meant to; unknown activations count as `Unclear`.
     pub activation: Activation,
-    /// Things worth a line, such as that rbw is not logged in there.
+    /// Things worth a line, such as that `sudo` is refused there.
     pub notes: Vec<Untrusted>,
 }
 
@@ -126,6 +128,28 @@ pub struct Installed {
     pub mode: u16,
     /// The size in bytes, compared with what the ciphertext shows and never displayed.
     pub size: u64,
+    /// Whether it is of a generation, such as 41 for `/run/secrets.d/41`; `None` when the host cannot tell.
+    pub generation: Option<Generation>,
+}
+
+/// Where an installed secret comes from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Generation {
+    /// It is of this generation.
+    Number(u64),
+    /// It is a file of its own, which no activation will change.
+    None,
+}
+
+/// The rbw of a user of a host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum RbwState {
+    /// It is configured, and logged in.
+    LoggedIn,
+    /// It is configured, and its user has to log in.
+    LoggedOut,
+    /// It does not know its account.
+    Unconfigured,
 }
 
 /// How the last activation of secrets on a host ended.

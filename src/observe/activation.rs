@@ -9,7 +9,7 @@ use std::collections::BTreeSet;
 
 use serde::{Deserialize, Serialize};
 
-use crate::actual::Activation;
+use crate::actual::{Activation, Generation};
 use crate::address::FileName;
 use crate::digest::Digest;
 use crate::observe::answer::{Answer, Changed, Installer, Kind, Unit};
@@ -36,6 +36,13 @@ impl Record {
 /// The number of a generation's directory, such as 41 of `/run/secrets.d/41`.
 pub(super) fn generation(directory: &str) -> Option<u64> {
     directory.trim_end_matches('/').rsplit('/').next()?.parse().ok()
+}
+
+/// The generation that a file is of, by where it really is: `…/secrets.d/41/tailscale/auth-key`.
+pub(super) fn generation_of(path: &str) -> Generation {
+    let components: Vec<&str> = path.split('/').collect();
+    let numbers = components.windows(2).filter(|pair| pair[0].ends_with(".d")).map(|pair| pair[1].parse());
+    numbers.flatten().next().map_or(Generation::None, Generation::Number)
 }
 
 /// The digest of the sops file that the running system installs from. It has the name of the host's file, alone in the
@@ -153,6 +160,10 @@ mod tests {
         assert_eq!(generation("/run/secrets.d/41"), Some(41));
         assert_eq!(generation("secrets.d/1"), Some(1));
         assert_eq!(generation("/run/secrets.d/x"), None);
+        assert_eq!(generation_of("/run/secrets.d/41/tailscale/auth-key"), Generation::Number(41));
+        assert_eq!(generation_of("/run/secrets-for-users.d/3/user"), Generation::Number(3));
+        assert_eq!(generation_of("/etc/profile.d/x/auth-key"), Generation::None);
+        assert_eq!(generation_of("/var/lib/db/email"), Generation::None);
         let record = Record { version: Record::VERSION, sops_file: Digest::of(b"a") };
         let bytes = serde_json::to_vec(&record).unwrap_or_default();
         assert_eq!(Record::read(&bytes), Some(record));

@@ -27,6 +27,7 @@ pub(super) struct Answer {
     pub(super) sees: Option<Seen<Digest>>,
     pub(super) secrets: BTreeMap<usize, Seen<Attributes>>,
     pub(super) public: BTreeMap<usize, Public>,
+    pub(super) rbw: Option<RbwSeen>,
     /// `sudo -n` was refused.
     pub(super) sudo_refused: bool,
 }
@@ -55,6 +56,8 @@ pub(super) enum Identity {
 /// What an installed secret shows.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(super) struct Attributes {
+    /// Where it really is, through all links, if the host can tell.
+    pub(super) really: Option<String>,
     pub(super) size: u64,
     pub(super) mode: u16,
     pub(super) owner: String,
@@ -68,6 +71,17 @@ pub(super) enum Public {
     Absent,
     Unreadable,
     Private,
+}
+
+/// What a user's rbw shows.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum RbwSeen {
+    LoggedIn,
+    LoggedOut,
+    Unconfigured,
+    NeedsRoot,
+    /// There is no such user.
+    NoUser,
 }
 
 /// Which of sops-nix's two sets of secrets.
@@ -178,6 +192,7 @@ fn one(record: &str, answer: &mut Answer, seen: &mut BTreeSet<String>) -> Option
                 "profile" => answer.profile = Some(path_of(rest)?),
                 "generation" => answer.generation = Some(path_of(rest)?),
                 "record" => answer.record = Some(bytes_of(rest)?),
+                "rbw" => answer.rbw = Some(rbw(rest)?),
                 "sees" => answer.sees = Some(seen_at(rest, |digest| digest.parse().ok())?),
                 "note" if rest == "sudo-refused" => answer.sudo_refused = true,
                 _ => return None,
@@ -207,13 +222,27 @@ fn seen_at<T>(text: &str, present: impl FnOnce(&str) -> Option<T>) -> Option<See
     }
 }
 
-/// `SIZE MODE OWNER:GROUP`, as both kinds of stat print it. A name may hold spaces, and no colon.
+/// `PATH SIZE MODE OWNER:GROUP`: the path in hexadecimal digits, or `-`, and the rest as both kinds of stat print it. A
+/// name may hold spaces, and no colon.
 fn attributes(text: &str) -> Option<Attributes> {
-    let (size, rest) = text.split_once(' ')?;
+    let (really, rest) = text.split_once(' ')?;
+    let really = if really == "-" { None } else { Some(path_of(really)?) };
+    let (size, rest) = rest.split_once(' ')?;
     let (mode, names) = rest.split_once(' ')?;
     let (owner, group) = names.split_once(':')?;
     let mode = u16::from_str_radix(mode, 8).ok().filter(|mode| *mode <= 0o7777)?;
-    Some(Attributes { size: size.parse().ok()?, mode, owner: owner.to_owned(), group: group.to_owned() })
+    Some(Attributes { really, size: size.parse().ok()?, mode, owner: owner.to_owned(), group: group.to_owned() })
+}
+
+fn rbw(text: &str) -> Option<RbwSeen> {
+    match text {
+        "logged-in" => Some(RbwSeen::LoggedIn),
+        "logged-out" => Some(RbwSeen::LoggedOut),
+        "unconfigured" => Some(RbwSeen::Unconfigured),
+        "needs-root" => Some(RbwSeen::NeedsRoot),
+        "no-user" => Some(RbwSeen::NoUser),
+        _ => None,
+    }
 }
 
 fn public(text: &str) -> Option<Public> {
@@ -299,11 +328,12 @@ mod tests {
     fn an_answer_is_read_past_what_a_shell_prints_around_it() {
         let digest = Digest::of(b"x");
         let text = format!(
-            "Welcome!\n{NONCE} identity age age1xyz\n{NONCE} secret 0 present 19 400 m:users\n\
+            "Welcome!\n{NONCE} identity age age1xyz\n{NONCE} secret 0 present 2f61 19 400 m:users\n\
              {NONCE} sees present {digest}\nidentity age age1forged\n{NONCE} secret 1 needs-root\n{NONCE} end\nBye\n"
         );
         let answer = read(text.as_bytes(), NONCE);
-        let attributes = Attributes { size: 19, mode: 0o400, owner: "m".to_owned(), group: "users".to_owned() };
+        let really = Some("/a".to_owned());
+        let attributes = Attributes { really, size: 19, mode: 0o400, owner: "m".to_owned(), group: "users".to_owned() };
         let expected = Answer {
             identity: Some(Identity::Age("age1xyz".to_owned())),
             sees: Some(Seen::Present(digest)),
@@ -325,9 +355,12 @@ mod tests {
     #[test]
     fn what_is_malformed_doubled_or_unheard_of_is_refused() {
         for lines in [
-            &["secret 0 present 19 400 m", "end"][..],
-            &["secret 0 present -1 400 m:users", "end"],
-            &["secret 0 present 19 99999 m:users", "end"],
+            &["secret 0 present - 19 400 m", "end"][..],
+            &["secret 0 present 19 400 m:users", "end"],
+            &["secret 0 present - -1 400 m:users", "end"],
+            &["secret 0 present - 19 99999 m:users", "end"],
+            &["rbw", "end"],
+            &["rbw logged", "end"],
             &["secret x absent", "end"],
             &["secret 0 absent", "secret 0 needs-root", "end"],
             &["identity absent", "identity age age1x", "end"],
@@ -349,7 +382,7 @@ mod tests {
     fn any_bytes_give_an_answer_or_none() {
         let mut bytes: Vec<u8> = (0..=255).cycle().take(5000).collect();
         for at in (0..5000).step_by(97) {
-            bytes.splice(at..at, format!("\n{NONCE} secret {at} present 1 400 \u{0}\u{202e}:\n").bytes());
+            bytes.splice(at..at, format!("\n{NONCE} secret {at} present - 1 400 \u{0}\u{202e}:\n").bytes());
         }
         assert!(read(&bytes, NONCE).is_err());
         bytes.extend(format!("\n{NONCE} end\n").bytes());
@@ -359,7 +392,7 @@ mod tests {
     #[test]
     fn what_stat_and_systemctl_print_is_read() {
         // GNU coreutils 9, then macOS 15; `%Lp` and `%Fm` of BSD.
-        let secrets = ["secret 0 present 19 400 m:users", "secret 1 present 19 440 _www:wheel", "end"];
+        let secrets = ["secret 0 present - 19 400 m:users", "secret 1 present - 19 440 _www:wheel", "end"];
         let modes = told(&secrets).map(|answer| {
             answer
                 .secrets

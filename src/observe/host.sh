@@ -174,14 +174,46 @@ sees() {
   fi
 }
 
+# With where the file really is, which tells the generation.
 secret() {
   if ! reach "$2" ''; then
     say secret "$1" needs-root
   elif [ "$seen" = absent ]; then
     say secret "$1" absent
   else
-    say secret "$1" present "$($run stat -L -c '%s %a %U:%G' "$2" || $run stat -L -f '%z %Lp %Su:%Sg' "$2")"
+    really=$(printf %s "$($run readlink -f "$2")" | hex)
+    say secret "$1" present "${really:--} $($run stat -L -c '%s %a %U:%G' "$2" || $run stat -L -f '%z %Lp %Su:%Sg' "$2")"
   fi
+}
+
+# Whether the user $1 is logged in to rbw: whether the database of the configured account has tokens. They stay there.
+rbw_of() {
+  case $1 in
+  "$(id -un)") home=$HOME ;;
+  -* | *[!A-Za-z0-9_.-]*) home= ;;
+  *) eval "home=~$1" ;;
+  esac
+  case $home in /*) ;; *) say rbw no-user && return ;; esac
+  for config in "$home/.config/rbw/config.json" "$home/Library/Application Support/rbw/config.json"; do
+    if ! reach "$config" -r; then say rbw needs-root && return; fi
+    if [ "$seen" = there ]; then break; fi
+  done
+  if [ "$seen" = absent ]; then say rbw unconfigured && return; fi
+  email=$($run sed -n 's/.*"email" *: *"\([^"]*\)".*/\1/p' "$config" | sed -n 1p)
+  if [ -z "$email" ]; then say rbw unconfigured && return; fi
+  server=$($run sed -n 's/.*"base_url" *: *"\([^"]*\)".*/\1/p' "$config" | sed -n '1s/%/%25/g; 1s|/|%2F|g; 1s/:/%3A/g; 1p')
+  for cache in "$home/.cache/rbw" "$home/Library/Caches/rbw"; do
+    database=$cache/${server:-default}:$email.json
+    if ! reach "$database" -r; then say rbw needs-root && return; fi
+    if [ "$seen" = there ] && has_tokens "$database"; then say rbw logged-in && return; fi
+  done
+  say rbw logged-out
+}
+
+has_tokens() {
+  for token in access_token refresh_token protected_key; do
+    $run grep -q "\"$token\" *: *\"" "$1" || return 1
+  done
 }
 
 # A file that anybody may read; a private key is not sent.

@@ -6,13 +6,13 @@ use std::path::Path;
 
 use zeroize::Zeroizing;
 
-use crate::actual::{HostState, IdentityState, Installed, InstalledState};
+use crate::actual::{HostState, IdentityState, Installed, InstalledState, RbwState};
 use crate::address::{FileName, HostName};
 use crate::desired::Source;
 use crate::manifest::{Access, Become, DatasetFile, Host, Manifest, Place, RecipientSource, Surroundings, Switch};
 use crate::observation::{Cause, Observation};
 use crate::observe::activation::{self, Record};
-use crate::observe::answer::{self, Answer, Identity, Public, Seen as Told};
+use crate::observe::answer::{self, Answer, Identity, Public, RbwSeen, Seen as Told};
 use crate::secret::SecretName;
 use crate::sops::{Identities, Recipient};
 use crate::text::Untrusted;
@@ -147,6 +147,9 @@ impl Look<'_> {
         if let Some(directory) = self.dataset_there()? {
             calls.push(format!("sees {}", quoted(&format!("{directory}/{}", self.host.sops_file))));
         }
+        if let Some(config) = &self.host.rbw_config {
+            calls.push(format!("rbw_of {}", quoted(&config.user)));
+        }
         let (mut secrets, mut unplaced) = (Vec::new(), BTreeMap::new());
         for (name, boot) in self.delivered() {
             match self.path(&self.host.installed_path(name, boot)) {
@@ -217,6 +220,7 @@ impl Look<'_> {
                 Told::NeedsRoot => Observation::Unknown(self.needs_root()),
             }),
             secrets: self.secrets(question, answer),
+            rbw: self.host.rbw_config.as_ref().map(|config| self.rbw(&config.user, answer)),
             activation: if ours { activation::of_record(record.as_ref()) } else { activation::of_system(answer) },
             notes,
         }
@@ -231,6 +235,7 @@ impl Look<'_> {
                     group: Untrusted::new(seen.group.clone()),
                     mode: seen.mode,
                     size: seen.size,
+                    generation: seen.really.as_deref().map(activation::generation_of),
                 })),
                 Some(Told::Absent) => Observation::Known(InstalledState::Absent),
                 Some(Told::NeedsRoot) => Observation::Unknown(self.needs_root()),
@@ -239,6 +244,17 @@ impl Look<'_> {
             (name, seen)
         });
         told.chain(unplaced).collect()
+    }
+
+    fn rbw(&self, user: &str, answer: &Answer) -> Observation<RbwState> {
+        match answer.rbw {
+            Some(RbwSeen::LoggedIn) => Observation::Known(RbwState::LoggedIn),
+            Some(RbwSeen::LoggedOut) => Observation::Known(RbwState::LoggedOut),
+            Some(RbwSeen::Unconfigured) => Observation::Known(RbwState::Unconfigured),
+            Some(RbwSeen::NeedsRoot) => Observation::Unknown(self.needs_root()),
+            Some(RbwSeen::NoUser) => Observation::Unknown(self.unclear(format!("it has no user {user}"))),
+            None => Observation::Unknown(self.unclear("it does not say anything of rbw")),
+        }
     }
 
     /// The identity of this machine, where it can be read: no other program is needed for its public half.

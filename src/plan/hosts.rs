@@ -2,10 +2,10 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 
-use crate::actual::{Activation, FileState, HostState, Installed, InstalledState};
+use crate::actual::{Activation, FileState, Generation, HostState, Installed, InstalledState, RbwState};
 use crate::address::{Address, FileName, HostName};
 use crate::digest::Digest;
-use crate::manifest::{BootDelivery, Host, Manifest, Placeholder, Switch, filled_in};
+use crate::manifest::{Access, BootDelivery, Host, Manifest, Placeholder, Switch, filled_in};
 use crate::observation::{Cause, Observation};
 use crate::plan::files::FileVerdict;
 use crate::plan::index::IndexVerdict;
@@ -128,6 +128,10 @@ fn one(
         Some(Observation::Known(state)) => {
             let notes = state.notes.iter().map(|text| Note::Host { host: name.clone(), text: text.clone() });
             plan.notes.extend(notes);
+            plan.notes.extend(rbw_note(inputs, name, host, state));
+            if let FileVerdict::Unchanged(Some(digest)) = verdict {
+                plan.notes.extend(lag_note(name, host, state, *digest));
+            }
             if let (true, FileVerdict::Unchanged(Some(_))) = (reasons.is_empty(), verdict) {
                 reasons.extend(compare(inputs, name, host, state, plan));
                 agrees = reasons.is_empty();
@@ -155,6 +159,45 @@ fn one(
         return Standing::Left;
     }
     if reasons.is_empty() { Standing::Agrees } else { Standing::Behind(reasons) }
+}
+
+/// What is to be done about the rbw of the user whom the manifest names. What cannot be seen is left to `status`.
+fn rbw_note(inputs: Inputs<'_>, name: &HostName, declared: &Host, state: &HostState) -> Option<Note> {
+    let config = declared.rbw_config.as_ref()?;
+    let (host, user) = (name.clone(), config.user.clone());
+    match state.rbw.as_ref()?.known()? {
+        RbwState::LoggedIn => None,
+        RbwState::LoggedOut => {
+            let command = on_host(declared, &user, "rbw login");
+            Some(Note::RbwLoggedOut { host, user, command })
+        }
+        RbwState::Unconfigured => {
+            let dataset = declared.path_on_host.as_ref().unwrap_or(&inputs.manifest.dataset.path);
+            let dataset = dataset.as_written().to_owned();
+            Some(Note::RbwConfig { host, user, dataset, missing: true })
+        }
+    }
+}
+
+/// How a person runs `command` as `user` of a host.
+fn on_host(host: &Host, user: &str, command: &str) -> String {
+    let Access::Ssh { to, port } = &host.access else { return command.to_owned() };
+    let port = port.map(|port| format!("-p {port} ")).unwrap_or_default();
+    let to = match to.as_written().rsplit_once('@') {
+        Some((_, machine)) => format!("{user}@{machine}"),
+        // A variable may hold a user, too.
+        None if to.as_written().starts_with('$') => to.as_written().to_owned(),
+        None => format!("{user}@{}", to.as_written()),
+    };
+    format!("ssh -t {port}{to} {command}")
+}
+
+/// Whether a host sees the sops file as it is in the dataset.
+fn lag_note(name: &HostName, declared: &Host, state: &HostState, digest: Digest) -> Option<Note> {
+    let seen = state.sees.as_ref()?.known()?;
+    let place = declared.path_on_host.as_ref().filter(|_| *seen != Some(digest))?;
+    let (host, file, place) = (name.clone(), declared.sops_file.clone(), place.as_written().to_owned());
+    Some(Note::DatasetLags { host, file, place, older: seen.is_some() })
 }
 
 /// What a host that answered shows against the file that is there.
@@ -250,6 +293,9 @@ fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BT
     }
     if sops.leaves.get(&boot.key).is_some_and(|leaf| leaf.length as u64 != installed.size) {
         differs.insert(Difference::Size);
+    }
+    if installed.generation == Some(Generation::None) {
+        differs.insert(Difference::Stray);
     }
     differs
 }

@@ -137,6 +137,8 @@ pub enum Difference {
     Mode,
     /// The size: it holds another value.
     Size,
+    /// It is a file of its own: no activation changes it.
+    Stray,
 }
 
 impl Difference {
@@ -149,6 +151,7 @@ impl Difference {
             Self::Group => "another group",
             Self::Mode => "another mode",
             Self::Size => "another size than its value",
+            Self::Stray => "a file of its own in its place, which no activation changes",
         }
     }
 }
@@ -352,14 +355,45 @@ pub enum Note {
         /// Which host can decrypt it.
         host: HostName,
     },
-    /// A host that is switched has a user whose rbw the manifest configures: that user runs it there.
+    /// A user of a host whose rbw the manifest configures, and which is not known to be: that user runs it there.
     RbwConfig {
         /// Which host.
         host: HostName,
         /// Whose rbw.
         user: String,
+        /// Whether it was seen not to be configured.
+        missing: bool,
         /// Where the host sees the dataset.
         dataset: String,
+    },
+    /// The rbw of a user of a host is configured and not logged in, so that no run-time secret is to be had there.
+    RbwLoggedOut {
+        /// Which host.
+        host: HostName,
+        /// Whose rbw.
+        user: String,
+        /// What logs it in, to be typed by somebody who knows the master password.
+        command: String,
+    },
+    /// Whether the rbw of a user of a host is logged in cannot be seen.
+    RbwUnseen {
+        /// Which host.
+        host: HostName,
+        /// Whose rbw.
+        user: String,
+        /// Why not.
+        cause: Cause,
+    },
+    /// A host does not see the sops file as it is: a shared folder lags, or is not shared.
+    DatasetLags {
+        /// Which host.
+        host: HostName,
+        /// The sops file.
+        file: FileName,
+        /// Where the host sees the dataset.
+        place: String,
+        /// Whether it sees an older file there, rather than none.
+        older: bool,
     },
     /// The shell functions of this terminal are not those of the manifest.
     FunctionsStale {

@@ -2,9 +2,10 @@
 
 use std::collections::BTreeSet;
 
+use crate::actual::HostState;
 use crate::address::{Address, FileName, HostName};
 use crate::manifest::{DatasetFile, RecipientSource};
-use crate::observation::Cause;
+use crate::observation::{Cause, Observation};
 use crate::plan::{Group, Inputs, Note, Plan, Reason, Step};
 
 /// Which files and hosts a plan is about.
@@ -86,9 +87,13 @@ impl Scope {
             let Some((declared, config)) = declared.and_then(|host| Some((host, host.rbw_config.as_ref()?))) else {
                 continue;
             };
+            // What was seen of it is told as such.
+            if inputs.actual.hosts.get(host).is_some_and(rbw_was_seen) {
+                continue;
+            }
             let dataset = declared.path_on_host.as_ref().unwrap_or(&inputs.manifest.dataset.path);
             let (user, dataset) = (config.user.clone(), dataset.as_written().to_owned());
-            plan.notes.insert(Note::RbwConfig { host: host.clone(), user, dataset });
+            plan.notes.insert(Note::RbwConfig { host: host.clone(), user, dataset, missing: false });
         }
         how_to_share(inputs, plan);
         for file in inputs.receipt.files.keys() {
@@ -113,6 +118,10 @@ fn how_to_share(inputs: Inputs<'_>, plan: &mut Plan) {
     if never && inputs.receipt.serial == 0 && inputs.manifest.receipt.is_none() {
         plan.notes.insert(Note::NotShared);
     }
+}
+
+fn rbw_was_seen(seen: &Observation<HostState>) -> bool {
+    seen.known().and_then(|state| state.rbw.as_ref()?.known()).is_some()
 }
 
 fn recorded_secret_is_named(inputs: Inputs<'_>, file: &FileName) -> bool {

@@ -135,12 +135,26 @@ pub fn status(inputs: Inputs<'_>, plan: &Plan) -> Status {
         runtime: runtime_lines(inputs),
         files: files.collect(),
         blocked: in_the_way.cloned().collect(),
-        notes: plan.notes.iter().filter(|note| is_of_host(note)).cloned().collect(),
+        notes: plan.notes.iter().filter(|note| is_of_host(note)).cloned().chain(rbw_unseen(inputs)).collect(),
     }
 }
 
 fn is_of_host(note: &Note) -> bool {
-    matches!(note, Note::HostKeyUnverified { .. } | Note::Overshared { .. } | Note::Host { .. })
+    use Note::{DatasetLags, Host, HostKeyUnverified, Overshared, RbwConfig, RbwLoggedOut};
+    match note {
+        HostKeyUnverified { .. } | Overshared { .. } | Host { .. } | RbwLoggedOut { .. } | DatasetLags { .. } => true,
+        RbwConfig { missing, .. } => *missing,
+        _ => false,
+    }
+}
+
+/// The hosts that answered, and did not tell of the rbw that the manifest configures.
+fn rbw_unseen(inputs: Inputs<'_>) -> impl Iterator<Item = Note> {
+    inputs.manifest.hosts.iter().filter_map(move |(name, host)| {
+        let user = host.rbw_config.as_ref()?.user.clone();
+        let cause = inputs.actual.hosts.get(name)?.known()?.rbw.as_ref()?.cause()?.clone();
+        Some(Note::RbwUnseen { host: name.clone(), user, cause })
+    })
 }
 
 fn boot_lines(inputs: Inputs<'_>) -> Vec<BootLine> {

@@ -153,12 +153,23 @@ pub(super) fn note(note: &Note) -> (bool, String) {
         Note::Overshared { secret, host } => {
             (true, format!("host.{host} can decrypt secret.{secret}, which is not declared for it: they share a file"))
         }
-        Note::RbwConfig { host, user, dataset } => (
-            false,
-            format!(
-                "host.{host}: a unit of {user} configures rbw: reconcile rbw-config --dataset {dataset} --host {host}"
-            ),
-        ),
+        Note::RbwConfig { host, user, dataset, missing } => {
+            let not_yet = if *missing { format!("rbw of {user} is not configured there yet; ") } else { String::new() };
+            let command = format!("reconcile rbw-config --dataset {dataset} --host {host}");
+            (false, format!("host.{host}: {not_yet}a unit of {user} configures rbw: {command}"))
+        }
+        Note::RbwLoggedOut { host, user, command } => {
+            (false, format!("host.{host}: rbw of {user} is not logged in there: {command}"))
+        }
+        Note::RbwUnseen { host, user, cause } => {
+            (false, format!("host.{host}: whether rbw of {user} is logged in there is not known: {cause}"))
+        }
+        Note::DatasetLags { host, file, place, older: true } => {
+            (false, format!("host.{host} still sees an older {file} in {place}; a switch waits for this one"))
+        }
+        Note::DatasetLags { host, file, place, older: false } => {
+            (true, format!("host.{host} sees no {file} in {place}: is the dataset shared with it?"))
+        }
         Note::FunctionsStale { line } => {
             (true, format!("the shell functions of this terminal are not those of the manifest: {line}"))
         }

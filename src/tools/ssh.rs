@@ -248,6 +248,28 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_is_off_or_asleep_is_told_within_five_seconds_and_nothing_is_asked() {
+        let target = Target::Ssh { to: "m@vm".to_owned(), port: Some(2222) };
+        let command = target.command(&Surroundings::default());
+        let arguments: Vec<_> = command.as_std().get_args().map(|word| word.to_string_lossy().into_owned()).collect();
+        let given = |name: &str| {
+            let option = arguments.windows(2).filter(|pair| pair[0] == "-o").find_map(|pair| {
+                let (option, value) = pair[1].split_once('=')?;
+                (option == name).then(|| value.to_owned())
+            });
+            option.unwrap_or_else(|| panic!("{name} is not among {arguments:?}"))
+        };
+        // Of one attempt, from the first packet to the server's first words.
+        let seconds: u64 = given("ConnectTimeout").parse().unwrap_or(u64::MAX);
+        let attempts: u64 = given("ConnectionAttempts").parse().unwrap_or(u64::MAX);
+        assert!(seconds < 5 && attempts == 1, "{arguments:?}");
+        for (name, value) in [("BatchMode", "yes"), ("StrictHostKeyChecking", "yes"), ("ForwardAgent", "no")] {
+            assert_eq!(given(name), value, "{name}");
+        }
+        assert_eq!(arguments[arguments.len() - 5..], ["-p", "2222", "--", "m@vm", "sh -s"]);
+    }
+
+    #[test]
     fn what_ssh_says_becomes_few_words() {
         let unreachable = |words: &str| SshError::Unreachable(Untrusted::new(words));
         for (said, expected) in [

@@ -69,15 +69,15 @@ impl Scene {
     }
 
     pub fn with(options: Options) -> Self {
+        Self::seen(Dataset::Shared, options)
+    }
+
+    /// With a host that sees the dataset so.
+    pub fn seen(how: impl FnOnce(PathBuf) -> Dataset, options: Options) -> Self {
         let manifest = Path::new(env!("CARGO_MANIFEST_DIR")).join("manifests/den-vm/secrets.manifest.yaml");
         let mut place = Place::new(&fs::read_to_string(manifest).expect("the manifest"));
         let dataset = place.home.join(".local/share/nix-config-generated");
-        let host = Host::start(Options {
-            dataset: Dataset::Shared(dataset.clone()),
-            declared: declared(),
-            sudo: true,
-            ..options
-        });
+        let host = Host::start(Options { dataset: how(dataset.clone()), declared: declared(), sudo: true, ..options });
         let server = Server::start();
         let ids = ITEMS.map(|(name, value)| (name, server.put(Item::login(name, "someone", value)))).into();
         let account = Account::log_in(&server);

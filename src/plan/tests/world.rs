@@ -355,6 +355,7 @@ impl World {
                 group: Untrusted::new(boot.group.clone().unwrap_or_else(|| "root".to_owned())),
                 mode: boot.mode.map_or(0o400, |mode| mode.0),
                 size: leaf.length as u64,
+                generation: None,
             };
             installed.insert(name.clone(), Observation::Known(InstalledState::Present(there)));
         }
@@ -404,6 +405,7 @@ fn fresh_host(key: &str) -> HostState {
         sees: None,
         secrets: BTreeMap::new(),
         activation: Activation::Unclear,
+        rbw: None,
         notes: Vec::new(),
     }
 }

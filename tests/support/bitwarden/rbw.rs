@@ -141,6 +141,11 @@ impl Account {
         succeeded(&self.rbw(&["sync"]));
     }
 
+    /// Its configuration.
+    pub fn configuration(&self) -> PathBuf {
+        self.path("config/rbw/config.json")
+    }
+
     /// The local database.
     pub fn database(&self) -> PathBuf {
         let all = fs::read_dir(self.path("cache/rbw")).expect("a cache").flatten().map(|entry| entry.path());

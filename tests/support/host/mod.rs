@@ -247,6 +247,23 @@ impl Host {
         ));
     }
 
+    /// Whatever `m` asks for, a login runs this shell script instead, from now on.
+    pub fn force(&self, script: &str) {
+        client::write_program(&self.at("etc-ssh/forced"), &format!("#!/bin/sh\n{script}"));
+        self.configure_sshd(&format!("{}Match User m\n  ForceCommand /etc/ssh/forced\n", accounts::SSHD_CONFIG));
+    }
+
+    /// Logins run what they ask for again.
+    pub fn unforce(&self) {
+        self.configure_sshd(accounts::SSHD_CONFIG);
+    }
+
+    fn configure_sshd(&self, text: &str) {
+        self.stop();
+        fs::write(self.at("etc-ssh/sshd_config"), text).expect("the configuration of sshd");
+        self.power_on();
+    }
+
     /// A `sudo` that works, where NixOS has it: it asks nothing and goes by root's ssh, as setuid programs are not ours
     /// to make.
     fn allow_sudo(&self) {
