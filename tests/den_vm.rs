@@ -406,11 +406,13 @@ fn bad_vault() -> Outcome {
     scene.account.lock();
     refused(&["locked", "rbw unlock"])?;
     scene.account.unlock();
-    // Not installed.
+    // Not installed, and no agent that would answer all the same.
+    scene.account.stop_agent();
     let mut without = scene.place.reconcile();
     let path = std::env::split_paths(&scene.place.variables["PATH"]).filter(|path| !path.join("rbw").exists());
     without.env("PATH", std::env::join_paths(path.collect::<Vec<_>>())?).args(["apply", "--auto-approve"]);
     scene.untouched(|| Ran::from(without.output()?).ended(1)?.says(&["rbw", "not installed"]))?;
+    scene.account.unlock();
     scene.place.run("apply --auto-approve").ended(0)?;
     Ok(())
 }
