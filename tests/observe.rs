@@ -69,8 +69,10 @@ fn status_unknown() -> Outcome {
     scene.account.lock();
     scene.untouched(|| scene.place.run("status").ended(0)?.says(&["All 8 are up to date."]))?;
     scene.set("uniclip-password", "clop");
-    let words =
-        ["? uniclip/password       secrets.yaml perhaps older: its item changed (the vault is locked)", "→ rbw unlock"];
+    let words = [
+        "? uniclip/password       secrets.yaml perhaps older: its item was saved, and the vault is locked",
+        "→ rbw unlock",
+    ];
     scene.untouched(|| scene.place.run("status").ended(1)?.says(&words))?;
     same("prompts", scene.account.prompts(), prompts)?;
     scene.account.unlock();

@@ -2,7 +2,7 @@
 
 use std::fmt::Write;
 
-use crate::observation::Cause;
+use crate::observation::{Cause, Hidden};
 use crate::plan::{BootLine, Difference, Reason, RuntimeLine, Standing, Status};
 
 use super::plan::{Context, ago, first_line};
@@ -127,6 +127,12 @@ fn in_file(line: &BootLine, now: i64) -> String {
                 reason => format!("{file}: {}", words::reason(reason)),
             };
             reasons.iter().map(one).collect::<Vec<_>>().join("; ")
+        }
+        Standing::Unknown { cause: Cause::VaultLocked { hidden: Hidden::Value, .. } } => {
+            format!("{file} perhaps older: its item was saved, and the vault is locked")
+        }
+        Standing::Unknown { cause: Cause::VaultLocked { hidden: Hidden::Names, .. } } => {
+            format!("{file} perhaps older: items were added or renamed, and the vault is locked")
         }
         Standing::Unknown { cause } if line.item_changed => {
             format!("{file} perhaps older: its item changed ({cause})")
@@ -278,10 +284,10 @@ mod tests {
             item_changed_at: Some(NOW - 120),
             ..line("b", differs(Reason::ValueChanged), Standing::Current)
         };
-        let unknown = || Standing::Unknown {
-            cause: Cause::VaultLocked { unlock: "rbw unlock".to_owned(), hidden: crate::observation::Hidden::Anything },
-        };
-        let perhaps = BootLine { item_changed: true, ..line("e", unknown(), Standing::Current) };
+        let locked =
+            |hidden| Standing::Unknown { cause: Cause::VaultLocked { unlock: "rbw unlock".to_owned(), hidden } };
+        let unknown = || locked(Hidden::Anything);
+        let perhaps = line("e", locked(Hidden::Value), Standing::Current);
         let boot = vec![
             line("a/long", Standing::Current, Standing::Current),
             newer,
@@ -294,13 +300,13 @@ mod tests {
         let expected = "\
 Vault rbw · 4 items      Dataset d
 
-✓ a/long   secrets.yaml up to date with the vault (5 min old)                   vm up to date with secrets.yaml (switched 2 h ago)
-~ b        vault 3 min newer than secrets.yaml                                  vm up to date with secrets.yaml (switched 2 h ago)
-~ c        vault newer than secrets.yaml (5 min old)                            vm behind secrets.yaml (switched 2 h ago)
-? d        secrets.yaml not known: the vault is locked                          vm not looked at
-? e        secrets.yaml perhaps older: its item changed (the vault is locked)   vm up to date with secrets.yaml (switched 2 h ago)
-~ f        not in secrets.yaml yet                                              not on vm
-~ g        secrets.yaml up to date with the vault (5 min old)                   vm: another owner
+✓ a/long   secrets.yaml up to date with the vault (5 min old)                        vm up to date with secrets.yaml (switched 2 h ago)
+~ b        vault 3 min newer than secrets.yaml                                       vm up to date with secrets.yaml (switched 2 h ago)
+~ c        vault newer than secrets.yaml (5 min old)                                 vm behind secrets.yaml (switched 2 h ago)
+? d        secrets.yaml not known: the vault is locked                               vm not looked at
+? e        secrets.yaml perhaps older: its item was saved, and the vault is locked   vm up to date with secrets.yaml (switched 2 h ago)
+~ f        not in secrets.yaml yet                                                   not on vm
+~ g        secrets.yaml up to date with the vault (5 min old)                        vm: another owner
 
 1 of 7 up to date, 4 not, 2 not known.
   → reconcile plan says what an apply would do
