@@ -76,6 +76,7 @@ fn missing_key() -> Outcome {
     }
     let after: Vec<_> = place.files().into_iter().filter(|(path, _)| !path.ends_with("lock")).collect();
     same("nothing was made", after, before.into_iter().collect())?;
+    place.run("doctor").ended(1)?.says(&["✗ fingerprint key", "→ reconcile fingerprint-key >> "])?;
     let advice = advised(&place.run("plan"))?;
     typed(&place, &advice)?.ended(0)?;
     place.run("apply --auto-approve").ended(0)?.hides(&["canary", "reconcile-key-1:"])?;
@@ -179,6 +180,7 @@ fn in_turn() -> Outcome {
     let (first, second) = two(&both())?;
     first.run("apply --auto-approve").ended(0)?;
     second.run("plan --detailed-exitcode").ended(0)?.says(&["No changes."])?.hides(&["Note:"])?;
+    second.run("doctor").ended(0)?.says(&["✓ receipt", "✓ fingerprint key   in the item \"our key\""])?;
     edit(&first, "canary-a", "canary-new")?;
     let changed = second.run("plan --detailed-exitcode").ended(2)?.hides(&["secret.b"])?;
     changed.says(&["secret.a will be updated: its value changed in the vault"])?;
@@ -279,6 +281,7 @@ fn conflicts() -> Outcome {
         for place in [&first, &second] {
             for command in ["plan", "apply --auto-approve", "show"] {
                 let refused = place.run(command).ended(1)?.says(&[said, "reconcile adopt --receipt"])?;
+                place.run("doctor").ended(1)?.says(&["✗ receipt", said, "→ "])?;
                 refused.says(&[&path.canonicalize().unwrap_or_else(|_| path.clone()).display().to_string()])?;
             }
         }

@@ -2,6 +2,7 @@
 
 use std::process::ExitCode;
 
+use crate::actual::IdentityState;
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
 use crate::cli::here::Here;
@@ -9,42 +10,64 @@ use crate::cli::project::Project;
 use crate::cli::session::{Keep, Session};
 use crate::cli::terminal::{Terminal, print};
 use crate::observation::{Cause, Observation};
+use crate::observe::Observed;
+use crate::receipt::Receipt;
 use crate::state::Dataset;
 
 pub async fn run(global: &Global, terminal: &Terminal) -> Result<ExitCode, Error> {
     let project = Project::open(global)?;
-    let mut checks: Vec<(String, Result<String, Cause>)> = Vec::new();
-    checks.push(("manifest".to_owned(), Ok(format!("{} is valid", project.path.display()))));
+    let mut checks = vec![("manifest".to_owned(), Ok(format!("{} is valid", project.path.display())))];
     let session = Session::open(&project, terminal, Keep::No)?;
     checks.push(("state".to_owned(), Ok(session.state.path().display().to_string())));
+    if session.state.is_shared() {
+        let shared =
+            |receipt: Receipt| format!("{}, serial {}", session.state.receipt_path().display(), receipt.serial);
+        checks.push(("receipt".to_owned(), session.receipt().map(shared).map_err(wrong)));
+    }
     let dataset = match Dataset::open(&project.dataset) {
         Ok(Some(_)) => Ok(format!("{} is there", project.dataset.display())),
         Ok(None) => Ok(format!("{} will be made by the first apply", project.dataset.display())),
-        Err(error) => Err(Cause::FileUnreadable {
-            path: crate::text::Untrusted::new(project.dataset.to_string_lossy()),
-            detail: crate::text::Untrusted::new(error.to_string()),
-        }),
+        Err(error) => Err((error.to_string(), None)),
     };
     checks.push(("dataset".to_owned(), dataset));
-    let planned = session.plan(&crate::plan::Wishes::default(), true).await?;
-    let observed = &planned.observed;
-    let vault = match (&session.vault, &observed.stale, observed.desired.vault.items) {
+    // What is not to be built upon was told above, and a plan would only say it again.
+    if session.receipt().is_ok() {
+        match session.plan(&crate::plan::Wishes::default(), true).await {
+            Ok(planned) => checks.extend(seen(&session, &planned.observed)),
+            Err(error) => checks.push(("fingerprint key".to_owned(), Err(wrong(error)))),
+        }
+    }
+    checks.extend(at_run_time(&project));
+    print(&lines(&checks))?;
+    let fine = checks.iter().all(|(_, check)| check.is_ok());
+    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+}
+
+/// The vault and the hosts, as they answered.
+fn seen(session: &Session<'_>, observed: &Observed) -> Vec<(String, Check)> {
+    let facts = &observed.desired.vault;
+    let vault = match (&session.vault, &observed.stale, facts.items) {
         (Err(cause), _, _) | (Ok(_), Some(cause), _) => Err(cause.clone()),
-        (Ok(_), None, Some(items)) => Ok(format!("{} answers, {items} items", observed.desired.vault.kind)),
+        (Ok(_), None, Some(items)) => Ok(format!("{} answers, {items} items", facts.kind)),
         (Ok(_), None, None) => {
             let cause = observed.desired.items.values().find_map(Observation::cause);
-            cause.map_or_else(|| Ok(format!("{} answers", observed.desired.vault.kind)), |cause| Err(cause.clone()))
+            cause.map_or_else(|| Ok(format!("{} answers", facts.kind)), |cause| Err(cause.clone()))
         }
     };
-    checks.push(("vault".to_owned(), vault));
+    let mut checks = vec![("vault".to_owned(), vault)];
+    checks.extend(observed.desired.fingerprint_key.as_ref().map(|item| {
+        let check = match item {
+            Observation::Known(item) => Ok(format!("in the item \"{}\"", item.name.printable())),
+            Observation::Unknown(cause) => Err(cause.clone()),
+        };
+        ("fingerprint key".to_owned(), check)
+    }));
     for (name, seen) in &observed.actual.hosts {
         let check = match seen {
             Observation::Unknown(cause) => Err(cause.clone()),
             Observation::Known(state) => match &state.identity {
-                Observation::Known(crate::actual::IdentityState::Present(key)) => {
-                    Ok(format!("answers, {}", key.short()))
-                }
-                Observation::Known(crate::actual::IdentityState::Absent) => {
+                Observation::Known(IdentityState::Present(key)) => Ok(format!("answers, {}", key.short())),
+                Observation::Known(IdentityState::Absent) => {
                     Ok("answers; its age key will be made by the first apply".to_owned())
                 }
                 Observation::Unknown(cause) => Err(cause.clone()),
@@ -52,11 +75,7 @@ pub async fn run(global: &Global, terminal: &Terminal) -> Result<ExitCode, Error
         };
         checks.push((format!("host {name}"), check));
     }
-    let mut checks: Vec<_> = checks.into_iter().map(|(what, check)| (what, check.map_err(with_next))).collect();
-    checks.extend(at_run_time(&project));
-    print(&lines(&checks))?;
-    let fine = checks.iter().all(|(_, check)| check.is_ok());
-    Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
+    checks.into_iter().map(|(what, check)| (what, check.map_err(with_next))).collect()
 }
 
 /// What is fine, or what is wrong and what to do about it.
@@ -64,6 +83,13 @@ type Check = Result<String, (String, Option<String>)>;
 
 fn with_next(cause: Cause) -> (String, Option<String>) {
     (cause.to_string(), cause.next())
+}
+
+fn wrong(error: Error) -> (String, Option<String>) {
+    match error {
+        Error::Other { what, next } => (what, next),
+        error => (error.in_one_line(), None),
+    }
 }
 
 /// The commands of the manifest, as this terminal has them.

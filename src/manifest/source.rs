@@ -37,9 +37,11 @@ pub(super) struct Source {
     /// Where the values of secrets come from.
     #[schemars(required)]
     pub(super) vault: Option<VaultSource>,
-    /// The vault item that holds the key of fingerprints, for several operators who share a receipt.
+    /// The vault item that holds the key of fingerprints, for several operators who share a receipt. `reconcile fingerprint-key`
+    /// makes it.
     pub(super) fingerprint_key: Option<FingerprintKeySource>,
-    /// Where the receipt of the last apply is kept, if not in the state directory.
+    /// Where the receipt of the last apply is kept, if not in the state directory: a path that several machines share, such
+    /// as one in a synced folder. Not in the dataset.
     pub(super) receipt: Option<PathSource>,
     /// The directory of generated files: outside of the repository, and readable by the build.
     #[schemars(required)]
@@ -70,7 +72,7 @@ pub(super) struct Source {
 pub(super) struct VaultSource {
     /// Bitwarden through `rbw`.
     pub(super) rbw: Option<RbwSource>,
-    /// Bitwarden through its own `bw`.
+    /// Bitwarden through its own `bw`, opened by the session in `BW_SESSION` (`bw unlock --raw`).
     pub(super) bw: Option<Nothing>,
     /// A YAML file with values in the clear: for trying things out and for CI.
     pub(super) file: Option<PathSource>,

@@ -61,10 +61,7 @@ impl Lock {
         let began = Instant::now();
         let mut wait = Wait { began, timeout, told: false, waiting };
         let failed = |path: &Path, error: &std::io::Error| StateError::from(system(path, "locking", errno(error)));
-        let not_followed = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
-        let mut options = File::options();
-        let opened = options.read(true).write(true).create(true).truncate(false).custom_flags(not_followed).open(path);
-        let mut state = opened.map_err(|error| failed(path, &error))?;
+        let mut state = opened(path).map_err(|error| failed(path, &error))?;
         wait.until_locked(&state, path, || holder(path))?;
         let dataset = match File::open(dataset) {
             Ok(directory) => {
@@ -82,6 +79,13 @@ impl Lock {
     }
 }
 
+/// The file of a lock, made when there is none, and never another one through a link.
+fn opened(path: &Path) -> std::io::Result<File> {
+    let not_followed = rustix::fs::OFlags::NOFOLLOW.bits() as i32;
+    let mut options = File::options();
+    options.read(true).write(true).create(true).truncate(false).custom_flags(not_followed).open(path)
+}
+
 struct Wait<'a> {
     began: Instant,
     timeout: Duration,
@@ -95,8 +99,7 @@ impl Wait<'_> {
         if let Some(directory) = path.parent() {
             Held::open_or_create(directory, 0o700)?;
         }
-        let opened = File::options().read(true).write(true).create(true).truncate(false).open(path);
-        let file = opened.map_err(|error| system(path, "locking", errno(&error)))?;
+        let file = opened(path).map_err(|error| system(path, "locking", errno(&error)))?;
         match self.until_locked(&file, path, || None) {
             // A file system that has no locks: what is left is that every write looks at what is there.
             Err(StateError::File(FileError::System { error: Errno::NOTSUP | Errno::NOLCK | Errno::NOSYS, .. })) => {
