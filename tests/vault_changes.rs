@@ -158,6 +158,10 @@ fn may_have_changed() -> Outcome {
 fn deleted() -> Outcome {
     let scene = Scene::settled()?;
     scene.server.remove(&scene.db);
+    // That it is gone needs no key; what may be meant instead does.
+    scene.account.lock();
+    scene.refuses(&["secret.db", "no item is called \"db/prod\""])?;
+    scene.account.unlock();
     scene.refuses(&["secret.db", "no item is called \"db/prod\"", "did you mean \"db/prod-readonly\"?"])?;
     scene.server.put(Item::login("db/prod", "app", "three"));
     scene.apply()?;

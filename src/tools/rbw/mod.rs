@@ -10,11 +10,12 @@ mod command;
 mod config;
 mod database;
 mod item;
+mod local;
 mod memory;
 mod names;
 mod says;
 
-use std::path::PathBuf;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -24,13 +25,13 @@ use crate::desired::{Item, ItemIdentity, VaultFacts};
 use crate::manifest::{ItemRef, Surroundings, Unlock};
 use crate::observation::{Cause, Hidden};
 use crate::secret::SecretValue;
-use crate::text::Untrusted;
-use crate::tools::vault::{Entry, Listing, Revisions, field_of};
+use crate::tools::vault::{Listing, field_of};
 
 use self::agent::Agent;
-use self::command::{Attempt, CommandLine, Listed};
+use self::command::{Attempt, CommandLine};
 pub use self::config::{Configuration, ConfigurationError, RbwSetting};
 use self::database::{Account, Database, Unusable};
+use self::local::{Local, facts};
 use self::memory::Memory;
 use self::names::Names;
 
@@ -53,13 +54,6 @@ pub struct Rbw {
     detour: std::sync::Mutex<Option<String>>,
     /// What items were last found in: values are read from there, so that they belong to their revisions.
     found_in: Mutex<Option<Arc<Local>>>,
-}
-
-/// What is known without asking the agent.
-struct Local {
-    account: Account,
-    place: Option<PathBuf>,
-    database: Option<Database>,
 }
 
 impl Rbw {
@@ -127,7 +121,12 @@ impl Rbw {
         let facts = facts(&local.account.text(), local.database.as_ref());
         let memory = local.memory(&self.surroundings);
         let unasked = local.unasked(memory.as_ref(), wanted);
-        if unasked.iter().all(Option::is_some) {
+        // Of a name whose item is gone, only the other names tell what may be meant.
+        let suffices = |known: &Option<Result<Item, Cause>>, wanted: &ItemRef| match known {
+            Some(known) => known.is_ok() || wanted.is_id_alone(),
+            None => false,
+        };
+        if unasked.iter().zip(wanted).all(|(known, wanted)| suffices(known, wanted)) {
             return (facts, unasked.into_iter().flatten().collect());
         }
         let found = self.found(&local, memory, wanted).await;
@@ -135,8 +134,11 @@ impl Rbw {
             Ok(found) => found.get(number).cloned().unwrap_or(Err(Cause::NotLookedAt)),
             Err(cause) => Err(cause.clone()),
         };
-        let each = unasked.into_iter().enumerate();
-        (facts, each.map(|(number, known)| known.unwrap_or_else(|| decrypted(number))).collect())
+        let each = unasked.into_iter().zip(wanted).enumerate().map(|(number, (known, wanted))| match known {
+            Some(known) if found.is_err() || suffices(&Some(known.clone()), wanted) => known,
+            _ => decrypted(number),
+        });
+        (facts, each.collect())
     }
 
     /// Reads one value: from the ciphertext that the item was found with.
@@ -199,7 +201,7 @@ impl Rbw {
     async fn names(
         &self,
         local: &Local,
-        only: Option<&std::collections::BTreeSet<&str>>,
+        only: Option<&BTreeSet<&str>>,
         asked: Option<&[ItemRef]>,
     ) -> Result<Option<Names>, Cause> {
         let Some(database) = local.database.as_ref().filter(|_| self.is_direct()) else { return Ok(None) };
@@ -353,124 +355,4 @@ impl Rbw {
             let _ = memory.write(&path);
         }
     }
-}
-
-fn facts(account: &str, database: Option<&Database>) -> VaultFacts {
-    VaultFacts {
-        kind: "rbw",
-        account: Untrusted::new(account),
-        items: database.map(|database| database.entries.len()),
-        synced: database.and_then(|database| database.synced),
-    }
-}
-
-impl Local {
-    fn memory(&self, surroundings: &Surroundings) -> Option<Memory> {
-        self.database.as_ref()?;
-        Memory::read(&memory::place(surroundings, self.place.as_deref()?)?)
-    }
-
-    /// What is known without decrypting any name.
-    fn unasked(&self, memory: Option<&Memory>, wanted: &[&ItemRef]) -> Vec<Option<Result<Item, Cause>>> {
-        let by_name = wanted.iter().any(|wanted| !wanted.is_id_alone());
-        let nothing_new = || {
-            let (Some(database), Some(memory)) = (&self.database, memory) else { return false };
-            let known = memory.known();
-            names::namings(database).values().all(|naming| known.has(naming))
-        };
-        let memory = memory.filter(|_| by_name && nothing_new());
-        wanted.iter().map(|wanted| self.unasked_one(memory, wanted)).collect()
-    }
-
-    fn unasked_one(&self, memory: Option<&Memory>, wanted: &ItemRef) -> Option<Result<Item, Cause>> {
-        let database = self.database.as_ref()?;
-        let id = match &wanted.id {
-            Some(id) if wanted.is_id_alone() => id.as_str(),
-            _ => memory?.id(wanted)?,
-        };
-        let entry = self.entry_of(id, wanted);
-        let missing =
-            || Cause::ItemMissing { wanted: Untrusted::new(wanted.name.as_deref().unwrap_or(id)), similar: Vec::new() };
-        Some(match entry {
-            Some(entry) => self.find(&self.listing(Names { entries: vec![entry], unreadable: 0 }), &by_id(id, wanted)),
-            // Only among all names can it be told what is meant instead.
-            None if database.entries.is_empty() || wanted.is_id_alone() => Err(missing()),
-            None => return None,
-        })
-    }
-
-    /// An entry that is known to be the one that `wanted` means.
-    fn entry_of(&self, id: &str, wanted: &ItemRef) -> Option<Entry> {
-        let sealed = self.database.as_ref()?.entries.get(id)?;
-        Some(Entry {
-            id: id.to_owned(),
-            name: wanted.name.clone().unwrap_or_else(|| id.to_owned()),
-            user: wanted.user.clone(),
-            folder: wanted.folder.clone(),
-            reprompt: sealed.reprompt,
-            revisions: Revisions::default(),
-        })
-    }
-
-    /// Finds an item among the new entries and the one that was remembered, unless that is itself new.
-    fn find_among_new(
-        &self,
-        new: &Names,
-        fresh: &std::collections::BTreeSet<&str>,
-        memory: &Memory,
-        wanted: &ItemRef,
-    ) -> Result<Item, Cause> {
-        let remembered = memory.id(wanted).filter(|id| !fresh.contains(id));
-        let mut entries: Vec<Entry> = new.entries.clone();
-        entries.extend(remembered.and_then(|id| self.entry_of(id, wanted)));
-        self.find(&self.listing(Names { entries, unreadable: new.unreadable }), wanted)
-    }
-
-    /// The item that is meant, with the revision of its field.
-    fn find(&self, listing: &Listing, wanted: &ItemRef) -> Result<Item, Cause> {
-        let mut item = listing.find(wanted)?;
-        let sealed = self.database.as_ref().and_then(|database| database.entries.get(item.identity.id.as_is()));
-        item.revision = sealed.map(|sealed| sealed.revision(&wanted.field));
-        Ok(item)
-    }
-
-    fn listing_of(&self, listed: Vec<Listed>) -> Listing {
-        let entry = |listed: Listed| {
-            let sealed = self.database.as_ref().and_then(|database| database.entries.get(&listed.id));
-            Entry {
-                id: listed.id,
-                name: listed.name.unwrap_or_default(),
-                user: listed.user,
-                folder: listed.folder,
-                reprompt: sealed.is_some_and(|sealed| sealed.reprompt),
-                revisions: Revisions::default(),
-            }
-        };
-        self.listing(Names { entries: listed.into_iter().map(entry).collect(), unreadable: 0 })
-    }
-
-    fn listing(&self, Names { entries, unreadable }: Names) -> Listing {
-        let synced = self.database.as_ref().and_then(|database| database.synced);
-        Listing { kind: "rbw", account: self.account.text(), synced, entries, unreadable }
-    }
-
-    fn now(&self) -> Option<Database> {
-        Database::read(self.place.as_deref()?).ok()
-    }
-
-    /// Whether the names are those that the command line listed meanwhile.
-    fn is_whole_again(&self) -> bool {
-        let (Some(then), Some(now)) = (&self.database, self.now()) else { return false };
-        names::namings(then) == names::namings(&now)
-    }
-
-    /// Whether an entry is still what it was when it was found; where there is no telling, it is.
-    fn is_unmoved(&self, id: &str) -> bool {
-        let Some(then) = &self.database else { return true };
-        self.now().is_some_and(|now| now.entries.get(id) == then.entries.get(id))
-    }
-}
-
-fn by_id(id: &str, wanted: &ItemRef) -> ItemRef {
-    ItemRef { id: Some(id.to_owned()), name: None, user: None, folder: None, field: wanted.field.clone() }
 }
