@@ -10,6 +10,7 @@ use std::time::Duration;
 use libtest_mimic::{Arguments, Trial};
 use support::den_vm::{self, Outcome, Scene, same};
 use support::host::{Dataset, Options};
+use support::many::Many;
 use support::peers;
 
 fn main() {
@@ -27,6 +28,7 @@ fn main() {
         trial("a_connection_lost_while_a_key_is_made_loses_nothing", cut_while_key_is_made),
         trial("a_host_that_is_off_or_asleep_keeps_no_file_from_being_written", off_or_asleep),
         trial("a_changed_ssh_key_is_refused_and_never_learned", changed_ssh_key),
+        trial("fifty_hosts_are_looked_at_at_once_and_one_that_hangs_holds_no_other", fifty),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -291,4 +293,18 @@ fn changed_ssh_key() -> Outcome {
     scene.host.trust_ssh_host_key();
     scene.place.run("apply --auto-approve").ended(0)?;
     scene.settled()
+}
+
+fn fifty() -> Outcome {
+    let many = Many::new(50);
+    // Nobody is let in before all fifty stand at the door, and one of them never.
+    many.host.force(
+        "mkdir -p /tmp/open && : >/tmp/open/$$\n\
+         until [ \"$(ls /tmp/open | wc -l)\" -ge 50 ]; do sleep 0.1; done\n\
+         if [ \"$(ls /tmp/open | sed -n 1p)\" = $$ ]; then exec sleep 600; fi\n\
+         exec sh -s\n",
+    );
+    let (seen, others) = many.seen();
+    same("others", others.iter().filter(|why| why.contains("no answer within")).count(), 1)?;
+    same("seen", (seen, others.len()), (49, 1))
 }

@@ -5,6 +5,7 @@ pub mod den_vm;
 pub mod fleet;
 pub mod host;
 pub mod launch;
+pub mod many;
 pub mod peers;
 pub mod program;
 pub mod shells;

@@ -159,6 +159,18 @@ impl Host {
         path_with(&directory)
     }
 
+    /// The environment in which `ssh` reaches this host by every name that fits `pattern`, such as `web-*`: as many hosts
+    /// as a manifest likes, on one machine.
+    pub fn env_as(&self, pattern: &str) -> Vec<(&'static str, OsString)> {
+        let config = self.at("client/config-of-many");
+        let text = fs::read_to_string(self.at("client/config")).expect("the configuration of ssh");
+        let host = format!("Host {}", self.options.name);
+        fs::write(&config, text.replacen(&host, &format!("Host {pattern}"), 1)).expect("the configuration of ssh");
+        let directory = self.at("client/bin-of-many");
+        client::write_ssh(&directory, &[client::Known { alias: pattern, config, ..self.known() }]);
+        path_with(&directory)
+    }
+
     /// Runs `script` there by `ssh`, without asking anything and with the host's key checked.
     pub fn ssh(&self, destination: &str, script: &str) -> Output {
         let mut command = Command::new(self.at("client/bin/ssh"));
