@@ -101,7 +101,7 @@ fn hashed_password() -> Outcome {
     // So that it does, the index says.
     let index: serde_json::Value = serde_json::from_slice(&fs::read(scene.dataset.join("reconcile.json"))?)?;
     let declared = &index["secrets"]["user/hashed-password"];
-    same("needed for users", declared["needed_for_users"].as_bool(), Some(true))?;
+    same("needed for users", declared["neededForUsers"].as_bool(), Some(true))?;
     same("its option", &declared["bind"], &serde_json::json!(["users", "users", "m", "hashedPasswordFile"]))?;
     same("not among the others", scene.host.stat("/run/secrets/user/hashed-password"), None)
 }

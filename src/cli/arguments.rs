@@ -18,7 +18,7 @@ use crate::tools::rbw::RbwSetting;
 #[derive(Debug, Parser)]
 #[command(name = "reconcile", version, max_term_width = 100, arg_required_else_help = true)]
 #[command(after_help = "Exit codes: 0 done; 1 an error, something blocked or unchecked, or wrong usage; \
-    2 there are changes (plan --detailed-exitcode). exec: the program's own; 125 to 127 when it was not started.")]
+    2 there are changes (plan and status, --detailed-exitcode). exec: the program's own; 125 to 127 when it was not started.")]
 pub struct Arguments {
     /// What applies to every command.
     #[command(flatten)]
