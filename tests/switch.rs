@@ -10,6 +10,7 @@ use libtest_mimic::{Arguments, Failed, Trial};
 use support::fleet::{Fleet, NEEDS, ONE, SEVERAL, log_in, record_restarts, restarts, until};
 use support::host::{Options, Switching};
 use support::peers;
+use support::program::{Place, Ran};
 use support::shells::{Prompt, Shell};
 
 type Outcome = Result<(), Failed>;
@@ -30,6 +31,9 @@ fn main() {
         trial("a_connection_that_drops_during_a_switch_is_told", dropped),
         trial("an_interrupt_during_a_switch_lets_it_end_and_begins_nothing", interrupted),
         trial("a_host_that_does_not_see_its_file_yet_is_not_switched", lagging),
+        trial("nixos_rebuild_is_told_hosts_and_inputs", rebuilt),
+        trial("nixos_rebuild_builds_a_wrapper_where_inputs_are_handed_over", rebuilt_by_wrapper),
+        peers::trial("the_wrapper_flake_is_one_that_nix_evaluates", &["nix", "nix-instantiate"], wrapper_flake),
         peers::trial("one_switch_at_a_time_has_the_terminal", &[NEEDS, &["tmux"]].concat(), terminal),
         trial("units_of_users_restart_when_their_secret_changed", user_units),
         trial("units_that_do_not_restart_are_told_and_undo_nothing", user_units_fail),
@@ -345,6 +349,127 @@ fn lagging() -> Outcome {
     fleet.hosts["a"].root("umount /nixos-generated");
     running.end()?.ended(0)?.says(&["✓ switch a", "✓ verify a"])?;
     fleet.unchanged().map(drop)
+}
+
+/// Writes down what it is told, keeps the flake that it would build, and switches the host.
+const NIXOS_REBUILD: &str = "#!/bin/sh
+printf '%s\\n' \"$@\" >\"$HOME/rebuild.words\"; env >\"$HOME/rebuild.env\"
+case $3 in path:*) flake=${3#path:}; flake=${flake%%#*}; cp \"$flake/flake.nix\" \"$HOME/\"; echo \"$flake\" >\"$HOME/wrapper\" ;; esac
+[ ! -e \"$HOME/refuse\" ] || { echo 'error: attribute missing' >&2; exit 1; }
+exec bash switch-vm.sh
+";
+
+/// A host that `nixos-rebuild` switches, with these settings of it.
+fn rebuilding(settings: &str) -> Fleet {
+    let mut fleet = Fleet::new(&[("vm", ONE)]);
+    fleet.place.edit_manifest(&format!("{{command: {ONE}}}"), &format!("{{nixos_rebuild: {settings}}}"));
+    fleet.script("bin/nixos-rebuild", NIXOS_REBUILD);
+    let before = fleet.place.variables["PATH"].clone();
+    let entries = std::iter::once(fleet.place.repository.join("bin")).chain(std::env::split_paths(&before));
+    let path = std::env::join_paths(entries).expect("a PATH");
+    fleet.place.variables.insert("PATH".to_owned(), path);
+    fleet.place.variables.insert("BUILDER".to_owned(), "builder.example".into());
+    fleet
+}
+
+fn rebuilt() -> Outcome {
+    let fleet = rebuilding(
+        "{flake: \".#vm\", inputs: {generated: dataset, a/b: ../b, nixpkgs: \"github:NixOS/nixpkgs\"}, \
+         target_host: m@vm, build_host: \"m@$BUILDER\", options: [--no-reexec]}",
+    );
+    fleet.place.run("plan").ended(0)?.says(&["> vm", "nixos-rebuild switch --flake .#vm\n"])?;
+    fleet.place.run("apply --auto-approve").ended(0)?;
+    let dataset = format!("path:{}", fleet.dataset.display());
+    let b = format!("path:{}", fleet.place.repository.join("../b").display());
+    #[rustfmt::skip]
+    let expected = [
+        "switch", "--flake", ".#vm", "--no-write-lock-file",
+        "--override-input", "a/b", &b, "--override-input", "generated", &dataset,
+        "--override-input", "nixpkgs", "github:NixOS/nixpkgs",
+        "--target-host", "m@vm", "--build-host", "m@builder.example", "--sudo", "--no-reexec",
+    ];
+    same("told", fleet.lines("rebuild.words"), expected.map(str::to_owned).to_vec())?;
+    let environment = fleet.lines("rebuild.env");
+    same("its host", environment.contains(&"RECONCILE_HOST=vm".to_owned()), true)?;
+    same("its place", environment.contains(&format!("PWD={}", fleet.place.repository.display())), true)?;
+    fleet.unchanged().map(drop)
+}
+
+fn rebuilt_by_wrapper() -> Outcome {
+    let fleet = rebuilding("{flake: \".#vm\", wrap: lib.mkOutputs, inputs: {generated: dataset}, target_host: m@vm}");
+    fleet.place.run("apply --auto-approve").ended(0)?;
+    let wrapper = fleet.lines("wrapper").pop().ok_or("a wrapper")?;
+    let expected =
+        ["switch", "--flake", &format!("path:{wrapper}#vm"), "--no-write-lock-file", "--target-host", "m@vm", "--sudo"]
+            .map(str::to_owned);
+    same("told", fleet.lines("rebuild.words"), expected.to_vec())?;
+    same("it is gone", std::path::Path::new(&wrapper).exists(), false)?;
+    let built = fs::read_to_string(fleet.place.home.join("flake.nix"))?;
+    same("as it is printed", fleet.place.run("wrapper-flake").ended(0)?.out, built.clone())?;
+    same("as it is printed", fleet.place.run("wrapper-flake vm").ended(0)?.out, built)?;
+    fleet.unchanged()?;
+    // What a person runs when it failed makes the wrapper anew.
+    fleet.set("session", "session-22");
+    fs::write(fleet.place.home.join("refuse"), "")?;
+    fleet.place.run("apply --auto-approve").ended(1)?.says(&[
+        "✗ switch vm: host.vm: nixos-rebuild ended with code 1: error: attribute missing",
+        "→ WRAPPER=$(mktemp -d); reconcile wrapper-flake vm >$WRAPPER/flake.nix; nixos-rebuild switch --flake path:$WRAPPER#vm",
+    ])?;
+    let gone = fleet.lines("wrapper").pop().ok_or("a wrapper")?;
+    same("it is gone", std::path::Path::new(&gone).exists(), false)
+}
+
+/// What the configuration of the existing wiring exports, as far as a wrapper sees it.
+const CONFIGURATION: &str = "{
+  outputs = { self }: {
+    lib.mkOutputs = { generated, yeet ? { name = \"nothing\"; }, ... }: {
+      nixosConfigurations.vm = \"${builtins.readFile \"${generated}/secrets.yaml\"} and ${yeet.name}\";
+    };
+  };
+}
+";
+
+fn wrapper_flake() -> Outcome {
+    let place = Place::new(
+        "version: 1\nname: wrapped\nvault: {file: {path: vault.yaml}}\ndataset: {path: \"../data set #1\"}\n\
+         hosts:\n  vm: {local: {}, recipient: {ssh_host_key: {}}, switch: {command: [vm.sh]}}\nsecrets: {}\n",
+    );
+    let beside = |name: &str| place.repository.join("..").join(name);
+    for (name, file, text) in [
+        ("data set #1", "secrets.yaml", "the file"),
+        ("repository", "flake.nix", CONFIGURATION),
+        ("yeet", "flake.nix", "{ outputs = _: { name = \"yeet\"; }; }"),
+    ] {
+        fs::create_dir_all(beside(name))?;
+        fs::write(beside(name).join(file), text)?;
+    }
+    let evaluated = |arguments: &str| -> Result<String, Failed> {
+        let text = place.run(&format!("wrapper-flake {arguments}")).ended(0)?.out;
+        let directory = place.home.join("wrapper");
+        fs::create_dir_all(&directory)?;
+        fs::write(directory.join("flake.nix"), text)?;
+        let nix = |program: &str, words: &[&str]| {
+            let mut command = place.command(program);
+            // A store of its own: neither a daemon nor /nix is needed, and nothing is left behind.
+            for (name, below) in [("NIX_STATE_DIR", "state"), ("NIX_LOG_DIR", "log"), ("NIX_CONF_DIR", "conf")] {
+                command.env(name, place.home.join(below));
+            }
+            let config = "experimental-features = nix-command flakes\nbuild-users-group =\nflake-registry =\n";
+            command.env("NIX_CONFIG", config).args(words).output()
+        };
+        let file = directory.join("flake.nix").display().to_string();
+        Ran::from(nix("nix-instantiate", &["--parse", &file])?).ended(0)?;
+        let store = place.home.join("store").display().to_string();
+        let system = format!("path:{}#nixosConfigurations.vm", directory.display());
+        let words = ["--store", &store, "eval", "--raw", "--offline", "--no-write-lock-file", &system];
+        Ok(Ran::from(nix("nix", &words)?).ended(0)?.out)
+    };
+    same("as it is used most", evaluated("")?.as_str(), "the file and nothing")?;
+    let all = "--flake . --input generated=dataset --input yeet=../yeet --input with=dataset --function lib.mkOutputs";
+    same("with a flake as well, and a keyword", evaluated(all)?.as_str(), "the file and yeet")?;
+    place.run("wrapper-flake vm").ended(1)?.says(&["host.vm has no `nixos_rebuild: {wrap: …}`", "--flake"])?;
+    place.run("wrapper-flake --input a/b=dataset").ended(1)?.says(&["--input a/b"])?;
+    place.run("wrapper-flake --function a..b").ended(1)?.says(&["--function a..b"]).map(drop)
 }
 
 /// Asks as `ssh -t` does for sudo's password, where there is a terminal.

@@ -6,7 +6,9 @@ use std::path::{Path, PathBuf};
 use tokio::process::Command;
 
 use crate::address::HostName;
-use crate::manifest::{Access, Become, Host, Manifest, Place, Placeholder, Surroundings, Switch, filled_in};
+use crate::manifest::{
+    Access, Become, Host, Manifest, NixosRebuild, Place, Placeholder, Surroundings, Switch, filled_in,
+};
 use crate::observe::Site;
 use crate::observe::hosts::path_on_host;
 use crate::plan::Group;
@@ -14,6 +16,7 @@ use crate::report::{Event, StepResult};
 use crate::sops::Identities;
 use crate::state::{Dataset, SOPS_FILE_LIMIT};
 use crate::text::Untrusted;
+use crate::tools::nix::{self, Reference, Wrapper};
 use crate::tools::program::{self, Shown};
 use crate::tools::ssh::{Target, quoted};
 use crate::tools::together;
@@ -81,30 +84,37 @@ impl Switching<'_> {
                 Placeholder::SopsFile => Some(self.sops_file(self.host).display().to_string()),
                 _ => None,
             }),
-            Some(Switch::NixosRebuild { flake, inputs, target_host, build_host }) => {
-                let mut argv = vec!["nixos-rebuild", "switch", "--flake", flake, "--no-write-lock-file"]
-                    .into_iter()
-                    .map(str::to_owned)
-                    .collect::<Vec<_>>();
-                for (name, path) in inputs {
-                    argv.extend(["--override-input".to_owned(), name.clone(), self.input(path)?]);
-                }
-                for (option, place) in [("--target-host", target_host), ("--build-host", build_host)] {
-                    if let Some(place) = place {
-                        argv.extend([option.to_owned(), place.text(self.surroundings)?]);
-                    }
-                }
-                if self.host.becomes == Become::Sudo {
-                    argv.push("--sudo".to_owned());
-                }
-                argv
-            }
+            Some(Switch::NixosRebuild(rebuild)) => return self.rebuild(rebuild, output).await,
             Some(Switch::Activate { symlink_path }) => match self.host.access {
                 Access::Local => return self.activate_here(symlink_path),
                 Access::Ssh { .. } => return self.activate_there(symlink_path, output).await,
             },
         };
-        self.command(&argv, output).await
+        let by_hand = by_hand(&argv);
+        self.command(&argv, &by_hand, output).await
+    }
+
+    async fn rebuild(&self, rebuild: &NixosRebuild, output: Output<'_>) -> Result<(), Failure> {
+        let Self { surroundings, dataset, .. } = *self;
+        let sudo = self.host.becomes == Become::Sudo;
+        let words = |wrapper| nix::nixos_rebuild(rebuild, wrapper, sudo, surroundings, dataset);
+        let Some(function) = &rebuild.wrap else {
+            let argv = words(None)?;
+            return self.command(&argv, &by_hand(&argv), output).await;
+        };
+        let (flake, _) = rebuild.flake_and_attribute();
+        let wrapper = Wrapper::new(flake, &rebuild.inputs, function, surroundings, dataset)?;
+        // It is gone when the switch has ended; it names places and holds no secret.
+        let directory = tempfile::Builder::new().prefix("reconcile-wrapper-").tempdir()?;
+        std::fs::write(directory.path().join("flake.nix"), wrapper.text())?;
+        let argv = words(Some(directory.path()))?;
+        let reference = Reference::Path(directory.path().canonicalize()?).as_argument();
+        let by_hand = format!(
+            "WRAPPER=$(mktemp -d); reconcile wrapper-flake {} >$WRAPPER/flake.nix; {}",
+            self.name,
+            by_hand(&argv).replace(&reference, "path:$WRAPPER")
+        );
+        self.command(&argv, &by_hand, output).await
     }
 
     fn sops_file(&self, host: &Host) -> PathBuf {
@@ -116,15 +126,7 @@ impl Switching<'_> {
         self.hosts.iter().map(|host| format!("host.{host}")).collect::<Vec<_>>().join(", ")
     }
 
-    fn input(&self, path: &str) -> Result<String, Failure> {
-        let path = match path {
-            "dataset" => self.dataset.to_path_buf(),
-            other => Place::new(other).path(self.surroundings)?,
-        };
-        Ok(format!("path:{}", path.display()))
-    }
-
-    async fn command(&self, argv: &[String], output: Output<'_>) -> Result<(), Failure> {
+    async fn command(&self, argv: &[String], by_hand: &str, output: Output<'_>) -> Result<(), Failure> {
         let Some((program, arguments)) = argv.split_first() else {
             return Err(Failure::new(format!("{}: the switch command is empty", self.addresses()), None));
         };
@@ -142,8 +144,7 @@ impl Switching<'_> {
         if self.hosts.iter().all(|name| of(name) == Some(&self.host.sops_file)) {
             command.env("RECONCILE_SOPS_FILE", self.sops_file(self.host));
         }
-        let by_hand = argv.iter().map(|word| word_of(word)).collect::<Vec<_>>().join(" ");
-        self.shown(command, output, program, &by_hand).await
+        self.shown(command, output, program, by_hand).await
     }
 
     async fn shown(&self, command: Command, output: Output<'_>, program: &str, by_hand: &str) -> Result<(), Failure> {
@@ -223,6 +224,11 @@ pub(crate) fn read_identities(path: &Path) -> Result<Identities, Failure> {
     let failed = |error: &dyn std::fmt::Display| Failure::new(format!("{}: {error}", path.display()), None);
     let text = std::fs::read(path).map(zeroize::Zeroizing::new).map_err(|error| failed(&error))?;
     Identities::read(&text).map_err(|error| failed(&error))
+}
+
+/// A command as a person would type it.
+fn by_hand(argv: &[String]) -> String {
+    argv.iter().map(|word| word_of(word)).collect::<Vec<_>>().join(" ")
 }
 
 /// A word as a person would type it.

@@ -79,6 +79,8 @@ pub enum Command {
     RbwConfig(RbwConfigArguments),
     /// Print the item that holds the fingerprint key of several operators, for the vault's own program to add
     FingerprintKey,
+    /// Print a flake that wraps another with its inputs as they are now, such as the dataset
+    WrapperFlake(WrapperFlakeArguments),
     /// Check what is needed here: the vault's program, the dataset, the hosts
     Doctor,
     /// Print the JSON Schema of the manifest, for editors
@@ -346,6 +348,25 @@ pub struct RbwConfigArguments {
     pub settings: Vec<RbwSetting>,
 }
 
+/// `reconcile wrapper-flake`
+#[derive(Debug, Args)]
+#[command(after_help = "WRAPPER=$(mktemp -d); reconcile wrapper-flake >$WRAPPER/flake.nix\n\
+    nixos-rebuild switch --flake path:$WRAPPER#vm --no-write-lock-file")]
+pub struct WrapperFlakeArguments {
+    /// A host with `nixos_rebuild: {wrap: …}`: what it declares; not needed when there is one such host
+    #[arg(value_name = "HOST", value_parser = host, conflicts_with_all = ["flake", "inputs", "function"])]
+    pub host: Option<HostName>,
+    /// Without such a host: the flake, a reference or a path from the manifest; the manifest's directory when not said
+    #[arg(long, value_name = "FLAKE", value_hint = ValueHint::DirPath)]
+    pub flake: Option<String>,
+    /// An input and where it comes from, a path, a reference or `dataset`; generated=dataset when not said
+    #[arg(long = "input", value_name = "NAME=FLAKE", value_parser = input)]
+    pub inputs: Vec<(String, String)>,
+    /// The function of the flake that takes the inputs; lib.mkOutputs when not said
+    #[arg(long, value_name = "ATTRIBUTE")]
+    pub function: Option<String>,
+}
+
 /// `reconcile completions`
 #[derive(Debug, Args)]
 pub struct CompletionsArguments {
@@ -357,6 +378,12 @@ pub struct CompletionsArguments {
 fn host(text: &str) -> Result<HostName, String> {
     let name = text.strip_prefix("host.").unwrap_or(text);
     HostName::from_str(name).map_err(|error| error.to_string())
+}
+
+/// `generated=dataset`
+fn input(text: &str) -> Result<(String, String), String> {
+    let (name, from) = text.split_once('=').ok_or("write NAME=FLAKE, such as generated=dataset")?;
+    Ok((name.to_owned(), from.to_owned()))
 }
 
 /// `30s`, `5m`, or a number of seconds.

@@ -23,6 +23,7 @@ mod show;
 mod status;
 mod terminal;
 mod validate;
+mod wrapper_flake;
 
 use std::process::ExitCode;
 
@@ -76,6 +77,7 @@ fn run(arguments: Arguments, terminal: &Terminal, hardened: Hardened) -> Result<
         Command::Activate(options) => activate::run(&options),
         Command::FingerprintKey => fingerprint_key::run(&global),
         Command::RbwConfig(options) => rbw_config::run(&options),
+        Command::WrapperFlake(options) => wrapper_flake::run(&global, &options),
         Command::Schema => {
             let text = serde_json::to_string_pretty(&crate::manifest::schema()).map_err(Error::plain)?;
             print(&(text + "\n")).map(|()| ExitCode::SUCCESS)

@@ -23,7 +23,7 @@ pub use model::{
 };
 pub use place::{Place, Surroundings, UnsetVariable, is_destination};
 pub use schema::schema;
-pub use switch::{Placeholder, Switch, filled_in};
+pub use switch::{NixosRebuild, Placeholder, Switch, filled_in};
 
 use crate::digest::Digest;
 

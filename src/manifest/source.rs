@@ -231,12 +231,19 @@ pub(super) struct NixosRebuildSource {
     /// The flake reference, such as `.#vm`.
     #[schemars(required)]
     pub(super) flake: Option<String>,
-    /// Inputs to override: name → path, or `dataset`.
+    /// Inputs as they are now: name → flake reference or path, or `dataset`. They are overridden, or handed to `wrap`.
     pub(super) inputs: Option<BTreeMap<String, String>>,
+    /// The function of the flake that takes the inputs and makes its outputs: then a wrapper flake is built.
+    #[schemars(regex(pattern = r"^[A-Za-z_][A-Za-z0-9_-]*(\.[A-Za-z_][A-Za-z0-9_-]*)*$"))]
+    #[schemars(extend("patternErrorMessage" = "the path of an attribute, such as lib.mkOutputs"))]
+    #[schemars(example = &"lib.mkOutputs")]
+    pub(super) wrap: Option<String>,
     /// `--target-host`
     pub(super) target_host: Option<String>,
     /// `--build-host`
     pub(super) build_host: Option<String>,
+    /// Further options of `nixos-rebuild`, such as `--no-reexec`.
+    pub(super) options: Option<Vec<String>>,
 }
 
 /// Our own activation: generations beside a symlink that is switched at once.

@@ -11,21 +11,50 @@ pub enum Switch {
     /// A command on this machine, run in the manifest's directory: an argv with placeholders.
     Command(Vec<String>),
     /// `nixos-rebuild switch`.
-    NixosRebuild {
-        /// The flake reference, such as `.#vm`.
-        flake: String,
-        /// Inputs to override: name → path, or `dataset`.
-        inputs: BTreeMap<String, String>,
-        /// `--target-host`.
-        target_host: Option<Place>,
-        /// `--build-host`.
-        build_host: Option<Place>,
-    },
+    NixosRebuild(NixosRebuild),
     /// Our own activation: generations beside a symlink, switched atomically.
     Activate {
         /// The symlink, such as `/run/secrets` (for `local: {}`, relative to the manifest).
         symlink_path: Place,
     },
+}
+
+/// `nixos-rebuild switch` of a flake.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct NixosRebuild {
+    /// The flake reference, such as `.#vm`.
+    pub flake: String,
+    /// Inputs as they are now: name → reference, or `dataset`.
+    pub inputs: BTreeMap<String, String>,
+    /// The function of the flake that takes the inputs, in a wrapper flake; without it they are overridden.
+    pub wrap: Option<String>,
+    /// `--target-host`.
+    pub target_host: Option<Place>,
+    /// `--build-host`.
+    pub build_host: Option<Place>,
+    /// Further options.
+    pub options: Vec<String>,
+}
+
+impl NixosRebuild {
+    /// The flake, and which of its systems.
+    #[must_use]
+    pub fn flake_and_attribute(&self) -> (&str, Option<&str>) {
+        self.flake.split_once('#').map_or((&self.flake, None), |(flake, attribute)| (flake, Some(attribute)))
+    }
+
+    /// Whether a flake may have an input of this name.
+    #[must_use]
+    pub fn is_input(name: &str) -> bool {
+        name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_')
+            && name.chars().all(|c| c.is_ascii_alphanumeric() || "_-".contains(c))
+    }
+
+    /// Whether it is the path of an attribute, such as `lib.mkOutputs`.
+    #[must_use]
+    pub fn is_attribute(text: &str) -> bool {
+        text.split('.').all(Self::is_input)
+    }
 }
 
 /// What is replaced in the words of a command.

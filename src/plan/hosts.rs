@@ -305,7 +305,7 @@ fn described(switch: &Switch, hosts: &[&HostName]) -> String {
         Switch::Command(argv) => {
             filled_in(argv, hosts, &|_| None).iter().map(|word| shown(word)).collect::<Vec<_>>().join(" ")
         }
-        Switch::NixosRebuild { flake, .. } => format!("nixos-rebuild switch --flake {flake}"),
+        Switch::NixosRebuild(rebuild) => format!("nixos-rebuild switch --flake {}", rebuild.flake),
         Switch::Activate { symlink_path } => format!("activate {}", symlink_path.as_written()),
     }
 }

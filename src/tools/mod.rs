@@ -4,6 +4,7 @@ pub mod accounts;
 pub mod bw;
 pub mod file_vault;
 pub mod harden;
+pub mod nix;
 pub mod program;
 pub mod rbw;
 pub mod ssh;

@@ -3,7 +3,7 @@
 use super::super::finding::printable;
 use super::super::shape::suggestion;
 use super::super::source::{NixosRebuildSource, SwitchSource};
-use super::super::switch::{Placeholder, Switch};
+use super::super::switch::{NixosRebuild, Placeholder, Switch};
 use super::hosts::destination;
 use super::{At, Checker};
 
@@ -60,12 +60,16 @@ fn nixos_rebuild(check: &mut Checker<'_>, at: &[&str], source: NixosRebuildSourc
     let inputs = source.inputs.unwrap_or_default();
     for (name, value) in &inputs {
         let at = [at, &["inputs", name]].concat();
-        let plain = |c: char| c.is_ascii_alphanumeric() || "_-/".contains(c);
-        if !name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_') || !name.chars().all(plain) {
+        // An input of an input can be overridden, and not be handed to a function.
+        let is_input = match source.wrap {
+            None => name.split('/').all(NixosRebuild::is_input),
+            Some(_) => NixosRebuild::is_input(name),
+        };
+        if !is_input {
             let message = format!("\"{}\" is no input of a flake", printable(name));
             check.error(At::Key, &at, "flake", message, "use the input's name, such as generated");
         }
-        let help = "give a flake reference, or `dataset`";
+        let help = "give a flake reference, a path, or `dataset`";
         option_value(check, &at, value, "flake", "an input cannot be overridden with this", help);
     }
     let mut host = |key: &'static str, text: Option<String>| {
@@ -73,7 +77,16 @@ fn nixos_rebuild(check: &mut Checker<'_>, at: &[&str], source: NixosRebuildSourc
     };
     let target_host = host("target_host", source.target_host);
     let build_host = host("build_host", source.build_host);
-    Some(Switch::NixosRebuild { flake: source.flake?, inputs, target_host, build_host })
+    if let Some(wrap) = source.wrap.as_ref().filter(|wrap| !NixosRebuild::is_attribute(wrap)) {
+        let message = format!("\"{}\" is no attribute of a flake", printable(wrap));
+        check.error(At::Value, &below("wrap"), "flake", message, "such as lib.mkOutputs");
+    }
+    let options = source.options.unwrap_or_default();
+    for (number, option) in options.iter().enumerate() {
+        check.no_control(&[at, &["options", &number.to_string()]].concat(), option);
+    }
+    let (flake, wrap) = (source.flake?, source.wrap);
+    Some(Switch::NixosRebuild(NixosRebuild { flake, inputs, wrap, target_host, build_host, options }))
 }
 
 /// What follows an option of a program must not be taken for another one.
