@@ -6,6 +6,7 @@ mod support;
 
 use std::collections::BTreeMap;
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::{Duration, Instant};
@@ -33,6 +34,7 @@ fn main() {
         trial("the_account_has_another_key", rotated),
         trial("an_item_of_an_organisation", organisation),
         trial("an_unlock_is_asked_for_once", asked_once),
+        trial("the_command_line_is_used_where_the_socket_is_not_trusted", detour),
         trial("a_thousand_plans_during_syncs_and_edits", during_syncs),
     ];
     libtest_mimic::run(&arguments, trials).exit();
@@ -292,6 +294,23 @@ fn asked_once() -> Outcome {
     command.arg("--manifest").arg(&manifest).args(["exec", "token", "more", "--", "sh", "-c", "echo $TOKEN $MORE"]);
     Ran::from(command.output()?).ended(0)?.says(&["x not this"])?;
     scene.same_prompts(prompts + 1)
+}
+
+fn detour() -> Outcome {
+    let scene = Scene::settled()?;
+    let directory = scene.account.socket().parent().ok_or("a directory")?.to_owned();
+    let mode = |mode: u32| fs::set_permissions(&directory, fs::Permissions::from_mode(mode));
+    scene.server.edit(&scene.db, |item| item.set_password(Some("two")));
+    // Others could have put the socket there.
+    mode(0o770)?;
+    scene.plan("").ended(2)?.says(&["secret.db will be updated"])?.hides(&["agent"])?;
+    mode(0o770)?;
+    let said = ["secret.db will be updated", "rbw's agent was not asked directly (", "is not only yours"];
+    scene.plan("-v").ended(2)?.says(&said)?;
+    mode(0o770)?;
+    scene.apply()?;
+    mode(0o700)?;
+    scene.holds("two", "n")
 }
 
 /// Whatever a plan sees of a vault that changes under it, it is what was there at one moment.

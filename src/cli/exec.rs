@@ -9,6 +9,7 @@ use crate::cli::arguments::{ExecArguments, Global};
 use crate::cli::error::Error;
 use crate::cli::on_runtime;
 use crate::cli::project::Trusted;
+use crate::cli::session::tell_detour;
 use crate::cli::terminal::say;
 use crate::launch::{self, LaunchError, Request};
 use crate::text::Untrusted;
@@ -72,7 +73,9 @@ fn started(
     launch::check_program(program)?;
     let vault = vault(&trusted, global)?;
     let wanted: Vec<_> = given.iter().map(|given| (given.secret, given.item)).collect();
-    let values = on_runtime(async { Ok(launch::values(&vault, &wanted).await) })??;
+    let values = on_runtime(async { Ok(launch::values(&vault, &wanted).await) })?;
+    tell_detour(&vault, global.verbose > 0);
+    let values = values?;
     let given: Vec<_> = given.into_iter().zip(values).collect();
     Ok(launch::become_program(program, arguments, &given, vault.opened_by(), || hardened.undo())?)
 }

@@ -8,6 +8,7 @@ use crate::cli::error::Error;
 use crate::cli::exec::vault;
 use crate::cli::on_runtime;
 use crate::cli::project::Trusted;
+use crate::cli::session::tell_detour;
 use crate::cli::terminal::unbuffered;
 use crate::launch::{self, LaunchError};
 
@@ -20,7 +21,9 @@ pub fn run(global: &Global, options: &GetArguments) -> Result<ExitCode, Error> {
     let secret = trusted.manifest.secrets.get(&options.name);
     let item = &secret.ok_or_else(|| LaunchError::NotDeclared(options.name.clone()))?.item;
     let vault = vault(&trusted, global)?;
-    let value = on_runtime(async { Ok(launch::value(&vault, &options.name, item).await?) })?;
+    let value = on_runtime(async { Ok(launch::value(&vault, &options.name, item).await) })?;
+    tell_detour(&vault, global.verbose > 0);
+    let value = value?;
     let mut out = unbuffered()?;
     value.expose(|bytes| out.write_all(bytes)).map_err(|error| Error::plain(format!("standard output: {error}")))?;
     Ok(ExitCode::SUCCESS)

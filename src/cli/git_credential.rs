@@ -8,6 +8,7 @@ use crate::cli::error::Error;
 use crate::cli::exec::vault;
 use crate::cli::on_runtime;
 use crate::cli::project::Trusted;
+use crate::cli::session::tell_detour;
 use crate::cli::terminal::{say, unbuffered};
 use crate::launch::{self, Asked};
 
@@ -40,7 +41,9 @@ fn answered(global: &Global) -> Result<(), Error> {
     let trusted = Trusted::open(global)?;
     let Some((name, item, git)) = launch::credential(&trusted.manifest, &asked) else { return Ok(()) };
     let vault = vault(&trusted, global)?;
-    let value = on_runtime(async { Ok(launch::value(&vault, name, item).await?) })?;
+    let value = on_runtime(async { Ok(launch::value(&vault, name, item).await) })?;
+    tell_detour(&vault, global.verbose > 0);
+    let value = value?;
     let answer = launch::answer(name, git, &value)?;
     unbuffered()?.write_all(&answer).map_err(|error| Error::plain(format!("standard output: {error}")))
 }

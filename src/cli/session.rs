@@ -123,8 +123,8 @@ impl<'a> Session<'a> {
             let age = observed.desired.vault.synced.map(|seconds| format!("; it is as it was {} ago", ago(seconds)));
             self.terminal.warning(&format!("the vault was not synced: {cause}{}", age.unwrap_or_default()));
         }
-        if let Some(why) = self.vault.as_ref().ok().and_then(Vault::detour).filter(|_| self.terminal.style.verbose) {
-            say(&format!("rbw's agent was not asked directly ({why}); its command line is slower"));
+        if let Ok(vault) = &self.vault {
+            tell_detour(vault, self.terminal.style.verbose);
         }
         Ok(Planned { observed, plan, took: began.elapsed() })
     }
@@ -156,6 +156,13 @@ impl<'a> Session<'a> {
         if matches!(self.state.receipt(), Ok(Some(there)) if there.serial == proven.serial) {
             let _ = self.state.record_proven(&mut proven);
         }
+    }
+}
+
+/// Says, to whoever wants to be told more, why a slower way to the vault was taken than there is.
+pub fn tell_detour(vault: &Vault, verbose: bool) {
+    if let Some(why) = vault.detour().filter(|_| verbose) {
+        say(&format!("rbw's agent was not asked directly ({why}); its command line is slower"));
     }
 }
 

@@ -214,7 +214,8 @@ impl Database {
             return Err(Unusable::Torn);
         }
         let written = after.modified().ok().and_then(|at| SystemTime::now().duration_since(at).ok());
-        if written.is_some_and(|ago| ago < SETTLED) {
+        // A time that is still to come tells nothing.
+        if written.is_none_or(|ago| ago < SETTLED) {
             std::thread::sleep(SETTLED);
             if Zeroizing::new(std::fs::read(path).map_err(unusable)?) != text {
                 return Err(Unusable::Torn);
