@@ -203,11 +203,23 @@ fn in_place_of_a_file() -> Outcome {
         fs::remove_dir(&file)?;
         symlink("/dev/zero", &file)?;
         refused(&place, "apply --auto-approve", &[name, "symlink"])?;
+        // Nothing that was started goes on reading what has no end.
+        let readers = reading(&file);
+        same("processes that read it", readers.as_slice(), &[] as &[String])?;
         fs::remove_file(&file)?;
         fs::rename(&aside, &file)?;
     }
     place.run("plan --detailed-exitcode").ended(0)?;
     Ok(())
+}
+
+/// The command lines of processes that name `file`.
+fn reading(file: &Path) -> Vec<String> {
+    let file = file.display().to_string();
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let lines = processes.filter_map(|process| fs::read(process.path().join("cmdline")).ok());
+    let lines = lines.map(|line| String::from_utf8_lossy(&line).replace('\0', " "));
+    lines.filter(|line| line.contains(&file) && line.contains("sum")).collect()
 }
 
 fn links_in_the_state() -> Outcome {

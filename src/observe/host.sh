@@ -68,6 +68,11 @@ reach() {
   if $run test -e "$1"; then seen=there; else seen=absent; fi
 }
 
+# Whether the path $1 is a file: a device or a pipe has no end, and whoever reads it would outlive us.
+is_file() {
+  $run test -f "$1"
+}
+
 digest_of() {
   sum=$($run sha256sum -- "$1" || $run shasum -a 256 -- "$1" || $run sha256 -q -- "$1")
   # GNU begins the line with a backslash when the name has one.
@@ -78,6 +83,7 @@ digest_of() {
 age_identity() {
   if ! reach "$1" -r; then say identity needs-root && return; fi
   if [ "$seen" = absent ]; then say identity absent && return; fi
+  if ! is_file "$1"; then say identity opaque && return; fi
   if $run age-keygen --version >/dev/null; then
     key=$($run age-keygen -y "$1" | sed -n 1p)
   else
@@ -90,7 +96,7 @@ ssh_host_key() {
   look_for "$1"
   if [ "$seen" = absent ]; then
     say identity absent
-  elif [ -r "$1" ]; then
+  elif [ -f "$1" ] && [ -r "$1" ]; then
     say identity ssh "$(sed -n 1p "$1")"
   else
     say identity needs-root
@@ -124,7 +130,7 @@ installer() {
   # Nix writes JSON on one line.
   tr ',' '\n' <"$manifest" | sed -n 's|.*"sopsFile" *: *"\(/[^"]*\)".*|\1|p' | sort -u | while read -r file; do
     run=
-    if [ -r "$file" ]; then say installs "$(digest_of "$file")" "$(printf %s "$file" | hex)"; fi
+    if [ -f "$file" ] && [ -r "$file" ]; then say installs "$(digest_of "$file")" "$(printf %s "$file" | hex)"; fi
   done
 }
 
@@ -167,7 +173,7 @@ generation() {
 sees() {
   if ! reach "$1" -r; then
     say sees needs-root
-  elif [ "$seen" = absent ]; then
+  elif [ "$seen" = absent ] || ! is_file "$1"; then
     say sees absent
   else
     say sees present "$(digest_of "$1")"
