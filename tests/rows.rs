@@ -196,7 +196,7 @@ fn new_age_key() -> Outcome {
     refused(&scene, "apply --auto-approve --target secret.uniclip/password", &words)?;
     // Gone altogether.
     scene.host.without_key();
-    refused(&scene, "apply --auto-approve", &["host.vm: its age key is none"])?;
+    refused(&scene, "apply --auto-approve", &["host.vm: it has no age key any more"])?;
     let new = scene.host.replace_key();
     scene.place.run("apply --auto-approve --accept-recipient vm").ended(0)?;
     same("published", fs::read_to_string(scene.dataset.join("vm-age-pubkey"))?, new + "\n")?;

@@ -64,3 +64,6 @@ pub fn error_label(style: Style) -> String {
 pub fn warning_label(style: Style) -> String {
     style.paint(Tone::Update, "warning:")
 }
+
+#[cfg(test)]
+mod tests;

@@ -88,18 +88,30 @@ pub(super) fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
             Some(format!("declare it in the manifest, or: reconcile apply --destroy-foreign {address}")),
         ),
         Blocker::HostKeyChanged { accepted, offered, seen } => {
-            let offered = offered.as_ref().map_or_else(|| "none".to_owned(), crate::sops::Recipient::short);
-            let (what, next) = match seen {
-                KeySeen::OnHost => (format!("its age key is {offered}, not the accepted {}", accepted.short()), true),
-                KeySeen::InDataset => {
-                    (format!("the dataset offers {offered} as its key, not the accepted {}", accepted.short()), true)
-                }
-                KeySeen::InManifest => {
-                    (format!("the manifest says {}, and the host has {offered}", accepted.short()), false)
-                }
+            let accepted = accepted.short();
+            let key = offered.as_ref().map_or_else(|| "none".to_owned(), crate::sops::Recipient::short);
+            let accept = format!("reconcile apply --accept-recipient {address}");
+            let (what, next) = match (seen, offered) {
+                (KeySeen::OnHost, Some(_)) => (
+                    format!("its age key is {key}, not the accepted {accepted}"),
+                    format!("was it reinstalled? then: {accept}"),
+                ),
+                (KeySeen::OnHost, None) => (
+                    format!("it has no age key any more; the accepted one is {accepted}"),
+                    format!("restore it, or let one be made: {accept}"),
+                ),
+                (KeySeen::InDataset, _) => (
+                    format!("the dataset offers {key} as its key, not the accepted {accepted}, and it cannot be asked"),
+                    format!(
+                        "let its key be read (start it; `become: sudo`); where only root can, and you know it: {accept}"
+                    ),
+                ),
+                (KeySeen::InManifest, _) => (
+                    format!("the manifest says {accepted}, and the host has {key}"),
+                    "correct the recipient in the manifest".to_owned(),
+                ),
             };
-            let accept = format!("was it reinstalled? then: reconcile apply --accept-recipient {address}");
-            (what, Some(if next { accept } else { "correct the recipient in the manifest".to_owned() }))
+            (what, Some(next))
         }
         Blocker::HostKeyUnverified => (
             "its age key was never accepted here, and cannot be read from it now".to_owned(),
