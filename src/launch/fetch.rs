@@ -2,6 +2,7 @@
 
 use crate::launch::LaunchError;
 use crate::manifest::ItemRef;
+use crate::observation::{Cause, Hidden};
 use crate::secret::{SecretName, SecretValue};
 use crate::tools::together;
 use crate::tools::vault::Vault;
@@ -13,7 +14,13 @@ use crate::tools::vault::Vault;
 pub async fn values(vault: &Vault, wanted: &[(&SecretName, &ItemRef)]) -> Result<Vec<SecretValue>, LaunchError> {
     let items: Vec<&ItemRef> = wanted.iter().map(|(_, item)| *item).collect();
     let (_, found) = vault.find(&items).await;
-    let failed = |name: &SecretName, cause| LaunchError::Value { secret: name.clone(), cause };
+    // What a lock hides matters to a plan: here nothing was to be had.
+    let failed = |name: &SecretName, cause| match cause {
+        Cause::VaultLocked { unlock, .. } => {
+            LaunchError::Vault(Cause::VaultLocked { unlock, hidden: Hidden::Anything })
+        }
+        cause => LaunchError::Value { secret: name.clone(), cause },
+    };
     let mut known = Vec::new();
     for ((name, _), found) in wanted.iter().zip(found) {
         known.push((*name, found.map_err(|cause| failed(name, cause))?));
