@@ -225,7 +225,7 @@ pub fn until(what: &str, mut holds: impl FnMut() -> bool) -> Result<(), Failed> 
     Ok(())
 }
 
-fn declared() -> Vec<Declared> {
+pub fn declared() -> Vec<Declared> {
     vec![Declared::new("session"), Declared::new("clip").owner("m"), Declared::new("hash").needed_for_users()]
 }
 

@@ -235,6 +235,12 @@ impl Host {
         self.set_switching(self.switching);
     }
 
+    /// The sops file that its configuration installs from, from now on.
+    pub fn set_sops_file(&mut self, file: &str) {
+        file.clone_into(&mut self.options.sops_file);
+        self.set_switching(self.switching);
+    }
+
     /// Lets a lagging dataset catch up now.
     pub fn catch_up(&self) {
         self.lag.as_ref().expect("the host was started with Dataset::Lagging").catch_up();
