@@ -16,7 +16,7 @@ const ROUNDS: usize = 3;
 /// A login, as a slow one is: through a jump host, with a token, over a bad line.
 const SLOW: &str = "sleep 3\nexec sh -s\n";
 /// The first to come never gets an answer.
-const ONE_HANGS: &str = "if mkdir /tmp/hangs 2>/dev/null; then exec sleep 600; fi\nsleep 3\nexec sh -s\n";
+const ONE_HANGS: &str = "if mkdir /run/doors/hangs 2>/dev/null; then exec sleep 600; fi\nsleep 3\nexec sh -s\n";
 
 fn main() {
     if !std::env::args().any(|argument| argument == "--bench") {

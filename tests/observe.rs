@@ -210,9 +210,10 @@ fn stray() -> Outcome {
 fn cut_off() -> Outcome {
     let scene = Scene::applied()?;
     let whole = {
-        scene.host.force("tee /tmp/asked | sh -s | tee /tmp/answered\n");
+        scene.host.root("mkdir -m 777 /run/seen");
+        scene.host.force("sh -s | tee /run/seen/answer\n");
         scene.unchanged()?;
-        scene.host.read("/tmp/answered").ok_or("an answer")?.len()
+        scene.host.read("/run/seen/answer").ok_or("an answer")?.len()
     };
     for bytes in [0, 1, whole / 3, whole / 2, whole - 2] {
         // The server's end of the connection is killed behind that many bytes.
@@ -299,9 +300,9 @@ fn fifty() -> Outcome {
     let many = Many::new(50);
     // Nobody is let in before all fifty stand at the door, and one of them never.
     many.host.force(
-        "mkdir -p /tmp/open && : >/tmp/open/$$\n\
-         until [ \"$(ls /tmp/open | wc -l)\" -ge 50 ]; do sleep 0.1; done\n\
-         if [ \"$(ls /tmp/open | sed -n 1p)\" = $$ ]; then exec sleep 600; fi\n\
+        ": >/run/doors/$$\n\
+         until [ \"$(ls /run/doors | wc -l)\" -ge 50 ]; do sleep 0.1; done\n\
+         if [ \"$(ls /run/doors | sed -n 1p)\" = $$ ]; then exec sleep 600; fi\n\
          exec sh -s\n",
     );
     let (seen, others) = many.seen();

@@ -15,6 +15,8 @@ pub struct Many {
 impl Many {
     pub fn new(count: usize) -> Self {
         let host = Host::start(Options::default());
+        // The machine's own /tmp is this one's.
+        host.root("mkdir -m 777 /run/doors");
         let (_, key) = reconcile::sops::Identities::generate();
         let mut manifest =
             "version: 1\nname: many\nvault: {file: {path: vault.yaml}}\ndataset: {path: dataset}\nhosts:\n".to_owned();
