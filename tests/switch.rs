@@ -54,7 +54,8 @@ fn together() -> Outcome {
     plan.says(&[
         "3 hosts to switch",
         "./colmena apply --on web-1,web-2",
-        "switch db · switch web-1, web-2 · verify db",
+        "switch db · switch web-1, web-2 · verify db, web-1, web-2",
+        "# host.web-1, host.web-2 will be switched: what it installs from changes\n  > web-1, web-2",
     ])?;
     fleet.place.run("apply --auto-approve").ended(0)?.says(&["── switch web-1, web-2", "web-2 runs "])?;
     same("calls", fleet.lines("colmena.calls"), vec!["apply --on web-1,web-2".to_owned()])?;

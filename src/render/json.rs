@@ -5,7 +5,7 @@ use serde_json::{Value, json};
 use crate::plan::{Access, Counts, Plan, Status, Step};
 use crate::report::{Event, Outcome, Report};
 
-use super::report::step_text;
+use super::steps::step_text;
 use super::words;
 
 /// The version of the document and the lines.

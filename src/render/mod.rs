@@ -1,16 +1,19 @@
 //! Plan and report as text or JSON, without values. Pure: what it needs to know of a terminal is passed in.
 
 mod access;
+mod hosts;
 pub mod json;
 mod plan;
 mod report;
 mod status;
+mod steps;
 mod words;
 
 pub use access::access_text;
 pub use plan::{Context, ago, drift_text, plan_text};
-pub use report::{end_of_apply, outcome_line, step_label, step_text};
+pub use report::{end_of_apply, outcome_line};
 pub use status::status_text;
+pub use steps::{step_label, step_text};
 
 use anstyle::{AnsiColor, Style as Ansi};
 

@@ -1,6 +1,6 @@
 //! A plan as text, as Terraform lays one out: context, drift, legend, changes, what is in the way, summary, steps.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::BTreeSet;
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -8,7 +8,8 @@ use crate::address::Address;
 use crate::desired::VaultFacts;
 use crate::plan::{Action, Change, Details, Install, Plan, Reason};
 
-use super::report::step_text;
+use super::hosts;
+use super::steps::steps_text;
 use super::{Style, Tone, words};
 
 /// How many changes of one kind are shown unless all are asked for.
@@ -123,7 +124,7 @@ fn drift(out: &mut String, plan: &Plan, style: Style) {
     out.push('\n');
 }
 
-fn symbol(action: Action) -> (&'static str, Tone) {
+pub(super) fn symbol(action: Action) -> (&'static str, Tone) {
     match action {
         Action::Create => ("+", Tone::Create),
         Action::Update => ("~", Tone::Update),
@@ -150,21 +151,18 @@ fn legend(out: &mut String, plan: &Plan, style: Style) {
 }
 
 fn changes(out: &mut String, plan: &Plan, now: i64, style: Style) {
-    let rows: Vec<[String; 4]> = plan.changes.iter().map(columns).collect();
-    let table: Vec<&[String; 4]> =
-        plan.changes.iter().zip(&rows).filter(|(change, _)| !is_of_host(change.action)).map(|(_, row)| row).collect();
-    let wide = |column: usize| table.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
+    let (of_hosts, table): (Vec<&Change>, Vec<&Change>) =
+        plan.changes.iter().partition(|change| matches!(change.address, Address::Host(_)));
+    let rows: Vec<[String; 4]> = table.iter().map(|change| columns(change)).collect();
+    let wide = |column: usize| rows.iter().map(|row| row[column].chars().count()).max().unwrap_or(0);
     let widths = [wide(0), wide(1), wide(2)];
     let fits = widths.iter().sum::<usize>() + wide(3) + 13 <= style.width;
     let mut hidden = 0;
     let mut kind = None;
-    for (number, (change, row)) in plan.changes.iter().zip(&rows).enumerate() {
-        if number >= SHOWN && !style.verbose && change.action != Action::Destroy && !is_of_host(change.action) {
+    for (number, (change, row)) in table.iter().zip(&rows).enumerate() {
+        if number >= SHOWN && !style.verbose && change.action != Action::Destroy {
             hidden += 1;
             continue;
-        }
-        if hidden > 0 && is_of_host(change.action) {
-            more(out, &mut hidden);
         }
         let this = Some(kind_of(&change.address));
         if kind.is_some() && kind != this {
@@ -178,23 +176,24 @@ fn changes(out: &mut String, plan: &Plan, now: i64, style: Style) {
         let _ = writeln!(out, "  {}", style.paint(Tone::Bold, &heading));
         let (symbol, tone) = symbol(change.action);
         let _ = writeln!(out, "  {} {}", style.paint(tone, symbol), laid_out(row, widths, fits));
-        for line in below(&change.details) {
-            let _ = writeln!(out, "      {line}");
+        if let Details::Secret { units, .. } = &change.details
+            && !units.is_empty()
+        {
+            let _ = writeln!(out, "      restarts or reloads {}", units.join(", "));
         }
     }
-    more(out, &mut hidden);
+    more(out, hidden);
+    if !table.is_empty() && !of_hosts.is_empty() {
+        out.push('\n');
+    }
+    hosts::changes(out, &of_hosts, widths[0], style);
     out.push('\n');
 }
 
-fn is_of_host(action: Action) -> bool {
-    matches!(action, Action::Switch | Action::Restart)
-}
-
 /// What is not shown, in one line.
-fn more(out: &mut String, hidden: &mut usize) {
-    if *hidden > 0 {
+fn more(out: &mut String, hidden: usize) {
+    if hidden > 0 {
         let _ = writeln!(out, "    … {hidden} more (-v shows them all)");
-        *hidden = 0;
     }
 }
 
@@ -221,28 +220,12 @@ fn laid_out(row: &[String; 4], widths: [usize; 3], fits: bool) -> String {
     let text = if fits || to.is_empty() {
         let third = if to.is_empty() { 0 } else { third };
         let cells = [(name, first), (from, second), (to, third)].into_iter();
-        // A host has no columns of its own where nothing else is shown.
-        let cells = cells.filter(|(cell, width)| *width > 0 || !cell.is_empty());
         let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("{}   {how}", cells.join("   "))
     } else {
         format!("{}\n      {to}   {how}", format!("{name:<first$}   {from}").trim_end())
     };
     text.trim_end().to_owned()
-}
-
-/// What else is to be known of a change.
-fn below(details: &Details) -> Vec<String> {
-    match details {
-        Details::Secret { units, .. } if !units.is_empty() => vec![format!("restarts or reloads {}", units.join(", "))],
-        Details::Host { everything, restarts, .. } => {
-            let all = everything.then(|| "deploys everything pending in its configuration".to_owned());
-            all.into_iter()
-                .chain((!restarts.is_empty()).then(|| format!("then restarts {}", of_users(restarts))))
-                .collect()
-        }
-        _ => Vec::new(),
-    }
 }
 
 /// What is changed, where it comes from, where it goes, and how it is there.
@@ -279,17 +262,8 @@ fn columns(change: &Change) -> [String; 4] {
             [name, String::new(), format!("for {}", hosts.join(", ")), String::new()]
         }
         Details::Index => [name, String::new(), "(what Nix reads)".to_owned(), String::new()],
-        Details::Host { switch, .. } => [name, switch.clone(), String::new(), String::new()],
-        Details::Units { units } => [name, of_users(units), String::new(), String::new()],
+        Details::Host { .. } | Details::Units { .. } => [name, String::new(), String::new(), String::new()],
     }
-}
-
-/// `uniclip.service of m`
-fn of_users(units: &BTreeMap<String, BTreeSet<String>>) -> String {
-    let one = |(user, units): (&String, &BTreeSet<String>)| {
-        format!("{} of {user}", units.iter().map(String::as_str).collect::<Vec<_>>().join(", "))
-    };
-    units.iter().map(one).collect::<Vec<_>>().join("; ")
 }
 
 /// `age1egx…qlvte`
@@ -376,26 +350,7 @@ fn summary(out: &mut String, plan: &Plan, took: Duration, style: Style) {
         let _ = write!(text, " {} blocked.", plan.blocked.len());
     }
     let _ = writeln!(out, "{}", style.paint(Tone::Bold, &text));
-    let steps: Vec<String> = plan.steps.iter().map(step_text).collect();
-    if !steps.is_empty() {
-        let _ = writeln!(out, "{}", wrapped("Steps: ", &steps, style.width));
+    if !plan.steps.is_empty() {
+        let _ = writeln!(out, "{}", steps_text(&plan.steps, style.width));
     }
-}
-
-/// `parts` after `label`, in as many lines as they need.
-fn wrapped(label: &str, parts: &[String], width: usize) -> String {
-    let (mut out, mut column) = (label.to_owned(), label.len());
-    for (number, part) in parts.iter().enumerate() {
-        let long = part.chars().count() + 3;
-        if number > 0 && column + long > width {
-            out.push_str(" ·\n");
-            out.push_str(&" ".repeat(label.len()));
-            column = label.len();
-        } else if number > 0 {
-            out.push_str(" · ");
-        }
-        out.push_str(part);
-        column += long;
-    }
-    out
 }

@@ -2,56 +2,11 @@
 
 use std::time::Duration;
 
-use crate::address::HostName;
-use crate::plan::{Counts, EncryptTo, Plan, Step};
+use crate::plan::{Counts, Plan, Step};
 use crate::report::{Outcome, Report, StepResult};
 
+use super::steps::step_text;
 use super::{Style, Tone};
-
-/// A step in a few words, such as `encrypt secrets.yaml`.
-#[must_use]
-pub fn step_text(step: &Step) -> String {
-    match step {
-        Step::MakeIdentity { host } => format!("make an age key on {host}"),
-        Step::Publish { file, .. } => format!("publish {file}"),
-        Step::Collect { items, .. } => {
-            format!("collect {} item{}", items.len(), if items.len() == 1 { "" } else { "s" })
-        }
-        Step::Encrypt { file, recipients, .. } => {
-            let made = recipients.iter().any(|to| matches!(to, EncryptTo::MadeByApply(_)));
-            let to = if made { ", with the new key".to_owned() } else { String::new() };
-            format!(
-                "encrypt {file} to {} recipient{}{to}",
-                recipients.len(),
-                if recipients.len() == 1 { "" } else { "s" }
-            )
-        }
-        Step::Index { .. } => "index".to_owned(),
-        Step::Switch(group) => format!("switch {}", names(&group.hosts())),
-        Step::Verify { host, .. } => format!("verify {host}"),
-        Step::RestartUserUnits { host, units, .. } => {
-            let count: usize = units.values().map(std::collections::BTreeSet::len).sum();
-            format!("restart {count} user unit{} on {host}", if count == 1 { "" } else { "s" })
-        }
-    }
-}
-
-/// A few names; of many the first ones and how many more.
-fn names(hosts: &[&HostName]) -> String {
-    let shown = if hosts.len() > 4 { 3 } else { hosts.len() };
-    let first: Vec<&str> = hosts.iter().take(shown).map(|host| host.as_str()).collect();
-    let more = hosts.len() - shown;
-    if more == 0 { first.join(", ") } else { format!("{} and {more} more", first.join(", ")) }
-}
-
-/// The hosts of a step that runs beside others, as the lines of its program begin.
-#[must_use]
-pub fn step_label(step: &Step) -> String {
-    match step {
-        Step::Switch(group) => names(&group.hosts()),
-        other => step_text(other),
-    }
-}
 
 /// A finished step in one line; its text is filled up to `width` characters, so that the lines of an apply align.
 #[must_use]
