@@ -5,6 +5,7 @@ pub mod bw;
 pub mod file_vault;
 pub mod harden;
 pub mod nix;
+pub mod plaintext;
 pub mod program;
 pub mod rbw;
 pub mod ssh;

@@ -3,14 +3,13 @@
 use std::collections::BTreeMap;
 
 use serde::Deserialize;
-use serde::de::Deserializer;
-use zeroize::Zeroizing;
 
 use crate::desired::Revision;
 use crate::manifest::ItemField;
 use crate::observation::Cause;
 use crate::secret::SecretValue;
 use crate::text::Untrusted;
+use crate::tools::plaintext::Plaintext;
 use crate::tools::vault::Revisions;
 
 /// The numbers of kinds of items whose value is known without naming a field.
@@ -19,15 +18,6 @@ const NOTE: u8 = 2;
 
 /// What versions before 2026 print in place of a text that they cannot decrypt; later ones print nothing.
 const UNDECRYPTED: &str = "[error: cannot decrypt]";
-
-/// A text that is wiped.
-struct Text(Zeroizing<String>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
-    }
-}
 
 /// What is kept of what is printed: nothing of its history, one-time codes, addresses or attachments.
 #[derive(Deserialize)]
@@ -43,19 +33,19 @@ pub(super) struct Printed {
     deleted_date: Option<String>,
     login: Option<Login>,
     fields: Option<Vec<Field>>,
-    notes: Option<Text>,
+    notes: Option<Plaintext>,
 }
 
 #[derive(Deserialize)]
 struct Login {
-    username: Option<Text>,
-    password: Option<Text>,
+    username: Option<Plaintext>,
+    password: Option<Plaintext>,
 }
 
 #[derive(Deserialize)]
 struct Field {
     name: Option<String>,
-    value: Option<Text>,
+    value: Option<Plaintext>,
 }
 
 impl Printed {
@@ -99,17 +89,17 @@ impl Printed {
             (ItemField::Custom(name), _) => (name.as_str(), self.custom(name)?),
         };
         match value {
-            Some(Text(text)) if text.is_empty() => Err(Cause::ItemEmpty { item: item() }),
-            Some(Text(text)) if text.as_str() == UNDECRYPTED => {
+            Some(Plaintext(text)) if text.is_empty() => Err(Cause::ItemEmpty { item: item() }),
+            Some(Plaintext(text)) if text.as_str() == UNDECRYPTED => {
                 let detail = Untrusted::new(format!("bw cannot decrypt its {shown}"));
                 Err(Cause::ItemUnreadable { item: item(), detail })
             }
-            Some(Text(text)) => Ok(SecretValue::new(text.as_bytes().to_vec())),
+            Some(Plaintext(text)) => Ok(SecretValue::new(text.as_bytes().to_vec())),
             None => Err(Cause::FieldMissing { item: item(), field: Untrusted::new(shown) }),
         }
     }
 
-    fn custom(&self, name: &str) -> Result<Option<&Text>, Cause> {
+    fn custom(&self, name: &str) -> Result<Option<&Plaintext>, Cause> {
         let mut named = self.fields.iter().flatten().filter(|field| field.name.as_deref() == Some(name));
         match (named.next(), named.count()) {
             (field, 0) => Ok(field.and_then(|field| field.value.as_ref())),
