@@ -322,7 +322,14 @@ fn at_once() -> Outcome {
                     .spawn()
             })
             .collect::<Result<_, _>>()?;
-        for apply in applies {
+        // Whoever only looks meanwhile sees the one or the other, and never one that went back.
+        let mut plans = 0;
+        for mut apply in applies {
+            while apply.try_wait()?.is_none() {
+                let place = if plans % 2 == 0 { &first } else { &second };
+                place.run("plan").ended(0)?;
+                plans += 1;
+            }
             Ran::from(apply.wait_with_output()?).ended(0)?;
         }
     }
@@ -352,7 +359,7 @@ fn moved_meanwhile() -> Outcome {
         )
         .replace("  b: {item: b, delivery: {sops: {}}}\n", "");
     place.write_manifest(&text);
-    let script = "printf canary-a > installed; sed -i 's/\"serial\": [0-9]*/\"serial\": 99/' shared/receipt.json\n";
+    let script = "mkdir -p run.d/1; printf canary-a > run.d/1/a; ln -s run.d/1/a installed; sed -i 's/\"serial\": [0-9]*/\"serial\": 99/' shared/receipt.json\n";
     std::fs::write(place.repository.join("switch.sh"), script)?;
     let ran = place.run("apply --auto-approve").ended(1)?;
     ran.says(&["was written by another run in the meantime (serial 99; this one began at", "plan again"])?;
