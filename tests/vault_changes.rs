@@ -125,7 +125,7 @@ fn nothing_changed() -> Outcome {
     let scene = Scene::settled()?;
     let prompts = scene.account.prompts();
     scene.account.lock();
-    scene.plan("").ended(0)?.says(&["No changes."])?;
+    scene.plan("").ended(0)?.says(&["No changes.", "no value was read"])?;
     scene.plan("--refresh=false").ended(0)?.says(&["No changes."])?;
     scene.place.run("apply --auto-approve").ended(0)?.says(&["No changes."])?;
     // Not even an agent is needed, nor a server.
@@ -237,7 +237,7 @@ fn saved_again() -> Outcome {
     scene.server.save_again(&scene.db);
     scene.server.save_again(&scene.api);
     // Sealed anew: the values had to be read, and are the same.
-    scene.plan("").ended(0)?.says(&["No changes."])?;
+    scene.plan("").ended(0)?.says(&["No changes.", "2 values were read"])?;
     let encrypted = fs::read(scene.place.repository.join("dataset/secrets.yaml"))?;
     scene.apply()?;
     scene.account.lock();

@@ -12,7 +12,7 @@ use crate::cli::terminal::{Terminal, print, say};
 use crate::manifest::{self, Access};
 use crate::observation::Observation;
 use crate::plan::{Plan, Reason};
-use crate::render::{Context, Style, drift_text, json, plan_text};
+use crate::render::{Context, Style, cost_text, drift_text, json, plan_text};
 use crate::text::Untrusted;
 
 pub async fn run(global: &Global, terminal: &Terminal, arguments: &PlanArguments) -> Result<ExitCode, Error> {
@@ -123,6 +123,7 @@ pub(super) fn context(project: &Project, planned: &Planned) -> Context {
         };
         format!("{name} · {to}{seen}")
     };
+    let cost = planned.observed.cost;
     let mut vault = planned.observed.desired.vault.clone();
     if let manifest::Vault::File { path } = &manifest.vault {
         vault.account = Untrusted::new(path.as_written());
@@ -130,7 +131,7 @@ pub(super) fn context(project: &Project, planned: &Planned) -> Context {
     Context {
         vault,
         now: jiff::Timestamp::now().as_second(),
-        took: planned.took,
+        cost: cost_text(cost.vault, (!manifest.hosts.is_empty()).then_some(cost.hosts), cost.values),
         dataset: manifest.dataset.path.as_written().to_owned(),
         hosts: manifest.hosts.iter().map(host).collect(),
     }

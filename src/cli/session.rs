@@ -1,6 +1,6 @@
 //! What `plan`, `apply` and `adopt` share: the state is opened, everything is looked at, and a plan is made.
 
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
@@ -38,8 +38,6 @@ pub struct Planned {
     pub observed: Observed,
     /// What follows.
     pub plan: Plan,
-    /// How long looking took.
-    pub took: Duration,
 }
 
 /// Whether this run may leave a fingerprint key behind.
@@ -96,7 +94,6 @@ impl<'a> Session<'a> {
     /// # Errors
     /// When the receipt cannot be read, or the item of the fingerprint key holds none.
     pub async fn plan(&self, wishes: &Wishes, refresh: bool) -> Result<Planned, Error> {
-        let began = Instant::now();
         let receipt = self.receipt()?;
         let site = self.project.site();
         let looking = observe::everything(site, &self.vault, &self.key, receipt, wishes, refresh);
@@ -126,7 +123,7 @@ impl<'a> Session<'a> {
         if let Ok(vault) = &self.vault {
             tell_detour(vault, self.terminal.style.verbose);
         }
-        Ok(Planned { observed, plan, took: began.elapsed() })
+        Ok(Planned { observed, plan })
     }
 
     /// Says what is waited for, once it takes longer than is noticed. A line that stays: a pinentry may draw below it.

@@ -9,6 +9,7 @@ pub mod vault;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::path::Path;
+use std::time::{Duration, Instant};
 
 use crate::actual::Actual;
 use crate::address::HostName;
@@ -46,6 +47,19 @@ pub struct Observed {
     pub keyless: Option<Cause>,
     /// A sync of the vault that failed: what is used is as old as the last one.
     pub stale: Option<Cause>,
+    /// What looking cost.
+    pub cost: Cost,
+}
+
+/// What looking cost. Vault and hosts are looked at together.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Cost {
+    /// To sync the vault and to find the items.
+    pub vault: Duration,
+    /// To hear of the last host.
+    pub hosts: Duration,
+    /// How many values were read, and so had to be decrypted.
+    pub values: usize,
 }
 
 /// Looks at everything that a plan is made from. Without `refresh` the vault is not synced and no ssh is used: the
@@ -60,10 +74,11 @@ pub async fn everything(
 ) -> Observed {
     let local = site.manifest.hosts.iter().filter(|(_, host)| host.access == Access::Local);
     let only: Option<BTreeSet<HostName>> = (!refresh).then(|| local.map(|(name, _)| name.clone()).collect());
-    let (hosts, (found, stale)) = tokio::join!(
-        hosts::look(site.manifest, site.surroundings, site.dataset, only.as_ref()),
-        listed(site.manifest, vault, refresh),
+    let ((hosts, hosts_took), ((found, stale), vault_took)) = tokio::join!(
+        timed(hosts::look(site.manifest, site.surroundings, site.dataset, only.as_ref())),
+        timed(listed(site.manifest, vault, refresh)),
     );
+    let mut cost = Cost { vault: vault_took, hosts: hosts_took, values: 0 };
     let files = files::look(site.manifest, site.surroundings, site.dataset);
     let mut sources = files.sources;
     let mut states = BTreeMap::new();
@@ -82,6 +97,7 @@ pub async fn everything(
     if let Ok(vault) = vault {
         let inputs = Inputs { manifest: site.manifest, desired: &desired, actual: &actual, receipt: &receipt, wishes };
         let names = reads(inputs);
+        cost.values = names.len();
         if !names.is_empty() {
             match key.get(vault, desired.fingerprint_key.as_ref()).await {
                 Ok(key) => vault::read_values(vault, key, &names, &mut desired.items).await,
@@ -92,7 +108,13 @@ pub async fn everything(
             }
         }
     }
-    Observed { desired, actual, receipt, keyless, stale }
+    Observed { desired, actual, receipt, keyless, stale, cost }
+}
+
+async fn timed<T>(look: impl Future<Output = T>) -> (T, Duration) {
+    let began = Instant::now();
+    let seen = look.await;
+    (seen, began.elapsed())
 }
 
 async fn listed(manifest: &Manifest, vault: &Result<Vault, Cause>, refresh: bool) -> (vault::Found, Option<Cause>) {

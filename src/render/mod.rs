@@ -10,7 +10,7 @@ mod steps;
 mod words;
 
 pub use access::access_text;
-pub use plan::{Context, ago, drift_text, plan_text};
+pub use plan::{Context, ago, cost_text, drift_text, plan_text};
 pub use report::{end_of_apply, outcome_line};
 pub use status::status_text;
 pub use steps::{step_label, step_text};

@@ -24,8 +24,8 @@ pub struct Context {
     pub dataset: String,
     /// When this is read, seconds since 1970.
     pub now: i64,
-    /// How long looking took.
-    pub took: Duration,
+    /// What looking cost, in a few words.
+    pub cost: String,
     /// Each host, as `vm · m@nixos-vm · generation 41`.
     pub hosts: Vec<String>,
 }
@@ -44,7 +44,7 @@ pub fn plan_text(plan: &Plan, context: &Context, style: Style) -> String {
     blocked(&mut out, plan, style);
     unchecked(&mut out, plan, style);
     notes(&mut out, plan, style);
-    summary(&mut out, plan, context.took, style);
+    summary(&mut out, plan, &context.cost, style);
     out
 }
 
@@ -318,12 +318,24 @@ fn notes(out: &mut String, plan: &Plan, style: Style) {
     }
 }
 
-fn summary(out: &mut String, plan: &Plan, took: Duration, style: Style) {
+/// What looking cost: `9 ms vault, 48 ms hosts; no value was read`.
+#[must_use]
+pub fn cost_text(vault: Duration, hosts: Option<Duration>, values: usize) -> String {
+    let hosts = hosts.map(|hosts| format!(", {} ms hosts", hosts.as_millis())).unwrap_or_default();
+    let values = match values {
+        0 => "no value was read".to_owned(),
+        1 => "1 value was read".to_owned(),
+        values => format!("{values} values were read"),
+    };
+    format!("{} ms vault{hosts}; {values}", vault.as_millis())
+}
+
+fn summary(out: &mut String, plan: &Plan, cost: &str, style: Style) {
     let counts = plan.counts();
     if plan.changes.is_empty() && plan.steps.is_empty() {
         let text = match (plan.blocked.is_empty(), plan.is_complete()) {
             (true, true) => {
-                format!("No changes. Vault, files and hosts agree. ({} ms)", took.as_millis())
+                format!("No changes. Vault, files and hosts agree. ({cost})")
             }
             (true, false) if plan.unchecked.is_empty() => {
                 "No changes found; something is left to do by hand.".to_owned()

@@ -268,8 +268,7 @@ mod tests {
 
     fn shown(status: &Status, width: usize) -> String {
         let vault = VaultFacts { kind: "rbw", account: Untrusted::new(""), items: Some(4), synced: None };
-        let context =
-            Context { vault, dataset: "d".to_owned(), now: 0, took: std::time::Duration::ZERO, hosts: Vec::new() };
+        let context = Context { vault, dataset: "d".to_owned(), now: 0, cost: String::new(), hosts: Vec::new() };
         status_text(status, &context, NOW, Style { colour: false, width, verbose: false })
     }
 

@@ -190,7 +190,7 @@ pub async fn run_shown(mut command: Command, shown: Shown<'_>) -> Result<Option<
     // It holds the pipe's other end, which must close when the program ends.
     drop(command);
     let mut lines = tokio::net::unix::pipe::Receiver::from_owned_fd(reader.into()).map_err(failed)?;
-    let mut buffer = [0_u8; 4096];
+    let mut buffer = vec![0_u8; 4096];
     let mut held = Vec::new();
     let mut ended = None;
     loop {
@@ -227,9 +227,10 @@ pub async fn run_shown(mut command: Command, shown: Shown<'_>) -> Result<Option<
 async fn taken(stream: Option<impl AsyncRead + Unpin>, limit: u64) -> std::io::Result<Zeroizing<Vec<u8>>> {
     let Some(mut stream) = stream else { return Ok(Zeroizing::default()) };
     let mut bytes = Zeroizing::new(Vec::new());
-    let mut buffer = Zeroizing::new([0_u8; 16 << 10]);
+    // Not in the future itself: it is a part of all that wait for it, and those are a part of others.
+    let mut buffer = Zeroizing::new(vec![0_u8; 16 << 10]);
     loop {
-        let count = stream.read(&mut *buffer).await?;
+        let count = stream.read(&mut buffer).await?;
         if count == 0 {
             return Ok(bytes);
         }
@@ -285,6 +286,13 @@ mod tests {
         // A program that never reads is not waited for.
         assert_eq!(shell("exec 0<&-; exit 0", 5, 5000)?.code, Some(0));
         Ok(())
+    }
+
+    #[test]
+    fn waiting_takes_little_of_the_stack() {
+        let waits = run(Command::new("true"), b"", 5, Duration::from_secs(5));
+        let size = std::mem::size_of_val(&waits);
+        assert!(size < 8 << 10, "{size} bytes");
     }
 
     #[test]
