@@ -220,6 +220,7 @@ fn laid_out(row: &[String; 4], widths: [usize; 3], fits: bool) -> String {
     let text = if fits || to.is_empty() {
         let third = if to.is_empty() { 0 } else { third };
         let cells = [(name, first), (from, second), (to, third)].into_iter();
+        let cells = cells.filter(|(_, width)| *width > 0);
         let cells: Vec<String> = cells.map(|(cell, width)| format!("{cell:<width$}")).collect();
         format!("{}   {how}", cells.join("   "))
     } else {

@@ -1,7 +1,6 @@
 //! What a reader is told for each row of the decision table: one snapshot for each reason, blocker and note.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::time::Duration;
 
 use super::{Context, Style, plan_text};
 use crate::address::Address;
@@ -30,8 +29,13 @@ fn address(text: &str) -> Address {
 fn shown(plan: &Plan) -> String {
     let vault = VaultFacts { kind: "rbw", account: Untrusted::new("x"), items: Some(1024), synced: Some(1) };
     let hosts = vec!["vm · m@nixos-vm · generation 41".to_owned()];
-    let context =
-        Context { vault, now: 1_000_000, took: Duration::from_millis(49), dataset: "~/generated".to_owned(), hosts };
+    let context = Context {
+        vault,
+        now: 1_000_000,
+        cost: "1 ms vault, 48 ms hosts; no value was read".to_owned(),
+        dataset: "~/generated".to_owned(),
+        hosts,
+    };
     let text = plan_text(plan, &context, Style { colour: false, width: 120, verbose: false });
     // The first line is that of every plan.
     text.split_once("\n\n").map_or(text.clone(), |(_, rest)| rest.to_owned())
