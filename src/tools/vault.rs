@@ -1,6 +1,6 @@
 //! A vault: its items are listed once, names are matched exactly, and values are read one by one.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, HashMap};
 
 use crate::desired::{Item, ItemIdentity, Revision, VaultFacts};
 use crate::manifest::{self, ItemField, ItemRef, Surroundings};
@@ -152,7 +152,7 @@ impl Vault {
                     items: Some(listing.entries.len()),
                     synced: None,
                 };
-                (facts, wanted.iter().map(|wanted| listing.find(wanted)).collect())
+                (facts, listing.find_all(wanted))
             }
         }
     }
@@ -177,6 +177,29 @@ impl Listing {
     /// # Errors
     /// When there is none, or more than one.
     pub fn find(&self, wanted: &ItemRef) -> Result<Item, Cause> {
+        self.among(self.entries.iter(), wanted)
+    }
+
+    /// Likewise for many, without going through all entries for each of them.
+    #[must_use]
+    pub fn find_all(&self, wanted: &[&ItemRef]) -> Vec<Result<Item, Cause>> {
+        let (mut ids, mut names) = (HashMap::<&str, Vec<&Entry>>::new(), HashMap::<&str, Vec<&Entry>>::new());
+        for entry in &self.entries {
+            ids.entry(&entry.id).or_default().push(entry);
+            names.entry(&entry.name).or_default().push(entry);
+        }
+        let one = |wanted: &&ItemRef| {
+            let called = match (&wanted.id, &wanted.name) {
+                (Some(id), _) => ids.get(id.as_str()),
+                (None, Some(name)) => names.get(name.as_str()),
+                (None, None) => return self.find(wanted),
+            };
+            self.among(called.into_iter().flatten().copied(), wanted)
+        };
+        wanted.iter().map(one).collect()
+    }
+
+    fn among<'e>(&self, entries: impl Iterator<Item = &'e Entry>, wanted: &ItemRef) -> Result<Item, Cause> {
         let fits = |entry: &&Entry| {
             let same = |wanted: &Option<String>, there: Option<&String>| wanted.is_none() || wanted.as_ref() == there;
             same(&wanted.id, Some(&entry.id))
@@ -184,7 +207,7 @@ impl Listing {
                 && same(&wanted.user, entry.user.as_ref())
                 && same(&wanted.folder, entry.folder.as_ref())
         };
-        let found: Vec<&Entry> = self.entries.iter().filter(fits).collect();
+        let found: Vec<&Entry> = entries.filter(fits).collect();
         match found.as_slice() {
             [entry] if entry.reprompt => Err(Cause::ItemReprompt { item: Untrusted::new(entry.name.clone()) }),
             [entry] => Ok(self.item(entry, &wanted.field)),
@@ -268,5 +291,41 @@ pub fn field_of(text: &str) -> ItemField {
         "notes" => ItemField::Notes,
         "username" => ItemField::Username,
         _ => text.strip_prefix("custom:").map_or(ItemField::Default, |name| ItemField::Custom(name.to_owned())),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn entry(id: &str, name: &str, user: Option<&str>) -> Entry {
+        let (id, name, user) = (id.to_owned(), name.to_owned(), user.map(str::to_owned));
+        Entry { id, name, user, folder: None, reprompt: false, revisions: Revisions::default() }
+    }
+
+    #[test]
+    fn many_are_found_as_each_is_found_alone() {
+        let entries = vec![entry("1", "a", None), entry("2", "dup", Some("x")), entry("3", "dup", Some("y"))];
+        let listing = Listing { kind: "file", account: String::new(), synced: None, entries, unreadable: 0 };
+        let text = |text: Option<&str>| text.map(str::to_owned);
+        let of = |id, name, user| ItemRef {
+            id: text(id),
+            name: text(name),
+            user: text(user),
+            folder: None,
+            field: ItemField::Default,
+        };
+        let wanted = [
+            of(None, Some("a"), None),
+            of(Some("1"), None, None),
+            of(Some("1"), Some("dup"), None),
+            of(None, Some("dup"), None),
+            of(None, Some("dup"), Some("y")),
+            of(None, Some("b"), None),
+            of(Some("9"), None, None),
+        ];
+        let alone: Vec<_> = wanted.iter().map(|wanted| listing.find(wanted)).collect();
+        assert_eq!(listing.find_all(&wanted.iter().collect::<Vec<_>>()), alone);
+        assert_eq!(alone.iter().filter(|found| found.is_ok()).count(), 3);
     }
 }

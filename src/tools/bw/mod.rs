@@ -107,7 +107,7 @@ impl Bw {
             items: Some(listing.entries.len()),
             synced: listing.synced,
         };
-        let mut found: Vec<_> = wanted.iter().map(|wanted| listing.find(wanted)).collect();
+        let mut found = listing.find_all(wanted);
         let mut items: BTreeMap<String, Printed> =
             answer.items.into_iter().map(|item| (item.id.clone(), item)).collect();
         for item in found.iter_mut().flatten() {
