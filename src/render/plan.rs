@@ -1,6 +1,6 @@
 //! A plan as text, as Terraform lays one out: context, drift, legend, changes, what is in the way, summary, steps.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 use std::time::Duration;
 
@@ -14,6 +14,8 @@ use super::{Style, Tone, words};
 
 /// How many changes of one kind are shown unless all are asked for.
 const SHOWN: usize = 20;
+/// As many with the same in their way are each said.
+const ALIKE: usize = 3;
 
 /// What is said in the first line of a plan.
 #[derive(Debug, Clone)]
@@ -283,15 +285,12 @@ fn blocked(out: &mut String, plan: &Plan, style: Style) {
         return;
     }
     let _ = writeln!(out, "{}", style.paint(Tone::Destroy, "Blocked; what depends on it is left as it is:"));
-    for blocked in &plan.blocked {
+    let rows = plan.blocked.iter().map(|blocked| {
         let address = blocked.address.to_string();
         let (what, next) = words::blocker(&address, &blocked.by);
-        let _ = writeln!(out, "  {} {address}: {what}", style.paint(Tone::Destroy, "✗"));
-        if let Some(next) = next {
-            let _ = writeln!(out, "      → {next}");
-        }
-    }
-    out.push('\n');
+        (address, what, next)
+    });
+    in_the_way(out, &style.paint(Tone::Destroy, "✗"), rows.collect(), style);
 }
 
 fn unchecked(out: &mut String, plan: &Plan, style: Style) {
@@ -299,9 +298,32 @@ fn unchecked(out: &mut String, plan: &Plan, style: Style) {
         return;
     }
     out.push_str("Not checked:\n");
-    for (address, cause) in &plan.unchecked {
-        let _ = writeln!(out, "  {} {address}: {cause}", style.paint(Tone::Update, "?"));
-        if let Some(next) = cause.next() {
+    let rows = plan.unchecked.iter().map(|(address, cause)| (address.to_string(), cause.to_string(), cause.next()));
+    in_the_way(out, &style.paint(Tone::Update, "?"), rows.collect(), style);
+}
+
+/// An address, what is in its way, and what to do next.
+type InTheWay = (String, String, Option<String>);
+
+/// Where many have the same in their way it is said once, with the first two of them.
+fn in_the_way(out: &mut String, mark: &str, rows: Vec<InTheWay>, style: Style) {
+    let mut groups: BTreeMap<(&str, Option<&str>), Vec<&str>> = BTreeMap::new();
+    for (address, what, next) in &rows {
+        groups.entry((what, next.as_deref())).or_default().push(address);
+    }
+    for (address, what, next) in &rows {
+        match groups.get(&(what.as_str(), next.as_deref())).map(Vec::as_slice) {
+            Some([first, second, more @ ..]) if more.len() + 2 > ALIKE && !style.verbose => {
+                if first != address {
+                    continue;
+                }
+                let _ = writeln!(out, "  {mark} {first}, {second} and {} more (-v): {what}", more.len());
+            }
+            _ => {
+                let _ = writeln!(out, "  {mark} {address}: {what}");
+            }
+        }
+        if let Some(next) = next {
             let _ = writeln!(out, "      → {next}");
         }
     }

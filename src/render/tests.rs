@@ -215,3 +215,12 @@ fn nothing_to_do_is_said_only_of_what_is_known() {
     snapshot("no-changes", &Plan::default());
     snapshot("no-changes-unchecked", &Plan { unchecked, ..Plan::default() });
 }
+
+#[test]
+fn what_is_in_the_way_of_many_is_said_once() {
+    let locked = |hidden| Cause::VaultLocked { unlock: "rbw unlock".to_owned(), hidden };
+    let many = ["secret.a", "secret.b", "secret.c", "secret.d"].map(|name| (address(name), locked(Hidden::Names)));
+    let few = ["secret.e", "secret.f", "secret.g"].map(|name| (address(name), locked(Hidden::Value)));
+    let unchecked = many.into_iter().chain(few).collect();
+    snapshot("unchecked-many", &Plan { unchecked, ..Plan::default() });
+}
