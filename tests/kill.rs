@@ -36,13 +36,16 @@ const CHANGED: (&str, &str) = ("value-before-it-was-changed", "value-after-it-wa
 struct Scene {
     /// Whether there was an apply before: else there is no key, no dataset and no state.
     again: bool,
+    /// Whether its receipt is at a shared path, where this machine goes on with what it has seen alone.
+    shared: bool,
 }
 
 fn main() {
     let trial = |name: &str, scene: Scene| peers::trial(name, &["strace"], move || at_every_call(&scene));
     let trials: Vec<Trial> = vec![
-        trial("a_change_killed_at_every_call", Scene { again: true }),
-        trial("a_first_apply_killed_at_every_call", Scene { again: false }),
+        trial("a_change_killed_at_every_call", Scene { again: true, shared: false }),
+        trial("a_first_apply_killed_at_every_call", Scene { again: false, shared: false }),
+        trial("a_change_of_a_shared_receipt_killed_at_every_call", Scene { again: true, shared: true }),
         peers::trial("nothing_but_the_process_itself_changes_files", &["strace"], only_itself),
     ];
     let mut arguments = Arguments::from_args();
@@ -64,6 +67,11 @@ impl Lane {
         let directory = tempfile::tempdir()?;
         let site = Quickstart::new(&directory.path().join("site"))?;
         site.set_vault(BEFORE)?;
+        if scene.shared {
+            let manifest = site.path("secrets.manifest.yaml");
+            let text = std::fs::read_to_string(&manifest)?;
+            std::fs::write(&manifest, text + "\nreceipt: {path: shared/receipt.json}\n")?;
+        }
         if scene.again {
             site.run(&["apply", "--auto-approve"], 0)?;
         }
@@ -257,7 +265,7 @@ fn said(error: &Failed) -> String {
 
 /// The calls above are those of the process itself. What it starts changes nothing that it could be killed in.
 fn only_itself() -> Result<(), Failed> {
-    let lane = Lane::new(&Scene { again: true })?;
+    let lane = Lane::new(&Scene { again: true, shared: false })?;
     let trace: PathBuf = lane.directory.path().join("trace");
     let (trace_text, traced) = (trace.display().to_string(), format!("trace={CALLS},?execve"));
     let outer = ["strace", "-f", "-y", "-o", &trace_text, "-e", &traced];
