@@ -199,6 +199,7 @@ fn notes_are_told_in_a_line_each() {
         Note::ComesAlong { address: address("secret.a") },
         Note::Targeted,
         Note::OtherFingerprintKey,
+        Note::NotShared,
         Note::FileForgotten { file: parsed("old.yaml") },
         Note::Overshared { secret: parsed("a"), host: parsed("other") },
         Note::FunctionsStale { line: "eval \"$(reconcile shell-init bash)\"".to_owned() },
