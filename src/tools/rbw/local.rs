@@ -89,12 +89,20 @@ impl Local {
         self.find(&self.listing(Names { entries, unreadable: new.unreadable }), wanted)
     }
 
-    /// The item that is meant, with the revision of its field.
-    pub(super) fn find(&self, listing: &Listing, wanted: &ItemRef) -> Result<Item, Cause> {
-        let mut item = listing.find(wanted)?;
+    /// The items that are meant, with the revisions of their fields.
+    pub(super) fn find_all(&self, listing: &Listing, wanted: &[ItemRef]) -> Vec<Result<Item, Cause>> {
+        let found = listing.find_all(&wanted.iter().collect::<Vec<_>>());
+        found.into_iter().zip(wanted).map(|(found, wanted)| found.map(|item| self.versioned(item, wanted))).collect()
+    }
+
+    fn find(&self, listing: &Listing, wanted: &ItemRef) -> Result<Item, Cause> {
+        listing.find(wanted).map(|item| self.versioned(item, wanted))
+    }
+
+    fn versioned(&self, mut item: Item, wanted: &ItemRef) -> Item {
         let sealed = self.database.as_ref().and_then(|database| database.entries.get(item.identity.id.as_is()));
         item.revision = sealed.map(|sealed| sealed.revision(&wanted.field));
-        Ok(item)
+        item
     }
 
     pub(super) fn listing_of(&self, listed: Vec<Listed>) -> Listing {

@@ -3,7 +3,7 @@
 //!
 //! Only names that a manifest has in the clear are kept, in the cache directory; without it names are asked for again.
 
-use std::collections::HashSet;
+use std::collections::{BTreeMap, HashSet};
 use std::io::Write;
 use std::path::{Path, PathBuf};
 
@@ -15,30 +15,13 @@ use crate::manifest::{ItemField, ItemRef, Surroundings};
 /// How much is kept of a digest of an entry's name, in hexadecimal characters.
 const KEPT: usize = 32;
 
-/// What a manifest calls an item, and the item.
-#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
-struct Named {
-    name: Option<String>,
-    user: Option<String>,
-    folder: Option<String>,
-    id: String,
-    /// Whether the manifest gives the id as well: others may then have the same name.
-    given: bool,
-}
+/// What a manifest calls an item: its name, user and folder, and its id where that is given as well, for then others may
+/// have the same name.
+type Called = (Option<String>, Option<String>, Option<String>, Option<String>);
 
-impl Named {
-    fn is_called(&self, wanted: &ItemRef) -> bool {
-        let same_id = match &wanted.id {
-            Some(id) => self.given && self.id == *id,
-            None => !self.given,
-        };
-        same_id && self.name == wanted.name && self.user == wanted.user && self.folder == wanted.folder
-    }
-
-    fn as_wanted(&self) -> ItemRef {
-        let Self { name, user, folder, id, given } = self.clone();
-        ItemRef { id: given.then_some(id), name, user, folder, field: ItemField::Default }
-    }
+fn called(wanted: &ItemRef) -> Called {
+    let ItemRef { id, name, user, folder, .. } = wanted.clone();
+    (name, user, folder, id)
 }
 
 /// Names and their items.
@@ -47,7 +30,24 @@ pub(super) struct Memory {
     version: u32,
     /// The beginnings of the digests of the names among which each was the only one, one after the other.
     among: String,
-    items: Vec<Named>,
+    #[serde(with = "as_list")]
+    items: BTreeMap<Called, String>,
+}
+
+/// JSON has no keys but texts.
+mod as_list {
+    use super::{BTreeMap, Called};
+    use serde::{Deserialize, Deserializer, Serializer};
+
+    pub(super) fn serialize<S: Serializer>(items: &BTreeMap<Called, String>, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.collect_seq(items)
+    }
+
+    pub(super) fn deserialize<'de, D: Deserializer<'de>>(
+        deserializer: D,
+    ) -> Result<BTreeMap<Called, String>, D::Error> {
+        Vec::<(Called, String)>::deserialize(deserializer).map(|items| items.into_iter().collect())
+    }
 }
 
 /// The entries that a [`Memory`] knows.
@@ -69,7 +69,7 @@ fn beginning(naming: &Digest) -> String {
 impl Memory {
     /// Nothing yet, among these entries.
     pub(super) fn among<'a>(namings: impl Iterator<Item = &'a Digest>) -> Self {
-        Self { version: 2, among: namings.map(beginning).collect(), items: Vec::new() }
+        Self { version: 2, among: namings.map(beginning).collect(), items: BTreeMap::new() }
     }
 
     /// What is remembered.
@@ -87,18 +87,22 @@ impl Memory {
 
     /// The item that `wanted` stood for.
     pub(super) fn id(&self, wanted: &ItemRef) -> Option<&str> {
-        self.items.iter().find(|named| named.is_called(wanted)).map(|named| named.id.as_str())
+        self.items.get(&called(wanted)).map(String::as_str)
     }
 
-    /// Everything that stood for something, and for what.
-    pub(super) fn all(&self) -> impl Iterator<Item = (ItemRef, &str)> {
-        self.items.iter().map(|named| (named.as_wanted(), named.id.as_str()))
+    /// Everything that stood for something.
+    pub(super) fn all(&self) -> impl Iterator<Item = ItemRef> {
+        self.items.keys().cloned().map(|(name, user, folder, id)| ItemRef {
+            id,
+            name,
+            user,
+            folder,
+            field: ItemField::Default,
+        })
     }
 
     pub(super) fn add(&mut self, wanted: &ItemRef, id: &str) {
-        let ItemRef { name, user, folder, .. } = wanted.clone();
-        self.items.retain(|named| !named.is_called(wanted));
-        self.items.push(Named { name, user, folder, id: id.to_owned(), given: wanted.id.is_some() });
+        self.items.insert(called(wanted), id.to_owned());
     }
 
     /// Keeps it, for the user alone.
@@ -131,7 +135,7 @@ pub(super) fn place(surroundings: &Surroundings, database: &Path) -> Option<Path
 mod tests {
     use super::*;
 
-    fn called(name: &str) -> ItemRef {
+    fn named(name: &str) -> ItemRef {
         ItemRef { id: None, name: Some(name.to_owned()), user: None, folder: None, field: ItemField::Default }
     }
 
@@ -142,22 +146,22 @@ mod tests {
         let path = directory.path().join("reconcile/rbw.json");
         let (one, two, later) = (Digest::of(b"1"), Digest::of(b"2"), Digest::of(b"later"));
         let mut memory = Memory::among([&one, &two].into_iter());
-        memory.add(&called("a"), "1");
-        memory.add(&called("a"), "2");
+        memory.add(&named("a"), "1");
+        memory.add(&named("a"), "2");
         memory.write(&path)?;
         assert_eq!(std::fs::metadata(&path)?.permissions().mode() & 0o777, 0o600);
         let read = Memory::read(&path).unwrap_or_else(|| panic!("it is not read"));
-        assert_eq!(read.id(&called("a")), Some("2"));
-        assert_eq!(read.id(&called("b")), None);
-        let with_user = ItemRef { user: Some("m".to_owned()), ..called("a") };
+        assert_eq!(read.id(&named("a")), Some("2"));
+        assert_eq!(read.id(&named("b")), None);
+        let with_user = ItemRef { user: Some("m".to_owned()), ..named("a") };
         assert_eq!(read.id(&with_user), None);
         // Told apart by its id, it says nothing about the name alone.
-        let given = |id: &str| ItemRef { id: Some(id.to_owned()), ..called("c") };
+        let given = |id: &str| ItemRef { id: Some(id.to_owned()), ..named("c") };
         memory.add(&given("3"), "3");
-        assert_eq!([called("c"), given("3"), given("4")].map(|wanted| memory.id(&wanted)), [None, Some("3"), None]);
+        assert_eq!([named("c"), given("3"), given("4")].map(|wanted| memory.id(&wanted)), [None, Some("3"), None]);
         let known = read.known();
         assert_eq!([one, two, later].map(|naming| known.has(&naming)), [true, true, false]);
-        assert_eq!(read.all().collect::<Vec<_>>(), [(called("a"), "2")]);
+        assert_eq!(read.all().collect::<Vec<_>>(), [named("a")]);
         std::fs::write(&path, r#"{"version":2,"among":"abc","items":[]}"#)?;
         assert!(Memory::read(&path).is_none());
         Ok(())

@@ -225,16 +225,17 @@ impl Rbw {
         self.ready(Hidden::Names).await?;
         // Whatever else is remembered is looked at again, so that it stays true.
         let mut asked: Vec<ItemRef> = wanted.iter().map(|wanted| (*wanted).clone()).collect();
-        asked.extend(memory.iter().flat_map(Memory::all).map(|(remembered, _)| remembered));
+        asked.extend(memory.iter().flat_map(Memory::all));
         if let (Some(database), Some(memory)) = (&local.database, &memory) {
             let namings = names::namings(database);
             if let Some(fresh) = names::fresh(&namings, memory, wanted)
                 && let Some(names) = self.names(local, Some(&fresh), Some(&asked)).await?
             {
-                let find = |wanted: &ItemRef| local.find_among_new(&names, &fresh, memory, wanted);
-                let found: Vec<_> = wanted.iter().map(|wanted| find(wanted)).collect();
-                if found.iter().all(Result::is_ok) {
-                    self.remember(local, &asked, find);
+                let find = |asked: &ItemRef| local.find_among_new(&names, &fresh, memory, asked);
+                let mut found: Vec<_> = asked.iter().map(find).collect();
+                if found.iter().take(wanted.len()).all(Result::is_ok) {
+                    self.remember(local, &asked, &found);
+                    found.truncate(wanted.len());
                     return Ok(found);
                 }
             }
@@ -243,11 +244,11 @@ impl Rbw {
             Some(names) => local.listing(names),
             None => self.printed_list(local).await?,
         };
-        let find = |wanted: &ItemRef| local.find(&listing, wanted);
-        let found = wanted.iter().map(|wanted| find(wanted)).collect();
+        let mut found = local.find_all(&listing, &asked);
         if self.is_direct() || local.is_whole_again() {
-            self.remember(local, &asked, find);
+            self.remember(local, &asked, &found);
         }
+        found.truncate(wanted.len());
         Ok(found)
     }
 
@@ -342,11 +343,11 @@ impl Rbw {
     }
 
     /// Keeps what names stood for.
-    fn remember(&self, local: &Local, asked: &[ItemRef], find: impl Fn(&ItemRef) -> Result<Item, Cause>) {
+    fn remember(&self, local: &Local, asked: &[ItemRef], found: &[Result<Item, Cause>]) {
         let (Some(place), Some(database)) = (&local.place, &local.database) else { return };
         let mut memory = Memory::among(names::namings(database).values());
-        for asked in asked.iter().filter(|asked| !asked.is_id_alone()) {
-            if let Ok(item) = find(asked) {
+        for (asked, found) in asked.iter().zip(found).filter(|(asked, _)| !asked.is_id_alone()) {
+            if let Ok(item) = found {
                 memory.add(asked, item.identity.id.as_is());
             }
         }
