@@ -26,6 +26,7 @@ fn main() {
         trial("a_file_that_took_the_place_of_a_secret_is_told", stray),
         trial("an_answer_that_is_cut_off_anywhere_is_no_answer", cut_off),
         trial("a_connection_lost_while_a_key_is_made_loses_nothing", cut_while_key_is_made),
+        trial("a_key_that_appears_meanwhile_is_never_overwritten", key_meanwhile),
         trial("a_host_that_is_off_or_asleep_keeps_no_file_from_being_written", off_or_asleep),
         trial("a_changed_ssh_key_is_refused_and_never_learned", changed_ssh_key),
         trial("fifty_hosts_are_looked_at_at_once_and_one_that_hangs_holds_no_other", fifty),
@@ -248,6 +249,26 @@ fn cut_while_key_is_made() -> Outcome {
     scene.place.run("apply --auto-approve").ended(0)?;
     same("its key", scene.host.age_recipient(), made.clone())?;
     same("published", fs::read_to_string(scene.dataset.join("vm-age-pubkey"))?, made + "\n")?;
+    scene.settled()
+}
+
+fn key_meanwhile() -> Outcome {
+    let scene = Scene::with(Options { key: false, ..Options::default() });
+    let (text, theirs) = reconcile::sops::Identities::generate();
+    scene.host.write("/run/theirs", text.as_bytes());
+    // Somebody else makes one after the plan, and before ours is there.
+    let script = "script=$(cat)\ncase $script in\n\
+                  *'age-keygen -o'*) sudo -n -- install -m 600 /run/theirs /var/lib/sops-nix/key.txt ;;\nesac\n\
+                  printf '%s\\n' \"$script\" | sh -s\n";
+    scene.host.force(&format!("PATH=$PATH:/run/wrappers/bin\n{script}"));
+    let ran = scene.place.run("apply --auto-approve").ended(1)?;
+    ran.says(&["✗ make an age key on vm", "/var/lib/sops-nix/key.txt is there already"])?;
+    same("theirs stays", scene.host.age_recipient(), theirs.to_string())?;
+    same("nothing is left beside it", scene.host.root("ls /var/lib/sops-nix"), "key.txt".to_owned())?;
+    same("nothing is encrypted", scene.file().exists(), false)?;
+    scene.host.unforce();
+    scene.place.run("apply --auto-approve").ended(0)?;
+    same("theirs is used", fs::read_to_string(scene.dataset.join("vm-age-pubkey"))?, format!("{theirs}\n"))?;
     scene.settled()
 }
 

@@ -253,7 +253,7 @@ fn differences(
     let (mut found, mut unseen) = (BTreeMap::new(), BTreeMap::new());
     let delivered = manifest.secrets.iter().filter_map(|(secret, declared)| Some((secret, declared.boot.as_ref()?)));
     for (secret, boot) in delivered.filter(|(_, boot)| boot.hosts.contains(name)) {
-        match differences_of(boot, state.secrets.get(secret), sops) {
+        match differences_of(boot, state, secret, sops) {
             Ok(differs) if differs.is_empty() => {}
             Ok(differs) => drop(found.insert(secret.clone(), differs)),
             Err(cause) => drop(unseen.insert(secret.clone(), cause)),
@@ -268,11 +268,16 @@ fn differences(
 /// When it could not be looked at.
 pub(super) fn differences_of(
     boot: &BootDelivery,
-    seen: Option<&Observation<InstalledState>>,
+    state: &HostState,
+    secret: &SecretName,
     sops: &SopsFile,
 ) -> Result<BTreeSet<Difference>, Cause> {
-    match seen {
-        Some(Observation::Known(InstalledState::Present(installed))) => Ok(attributes(boot, installed, sops)),
+    match state.secrets.get(secret) {
+        Some(Observation::Known(InstalledState::Present(installed))) => {
+            // Those that users need have generations of their own.
+            let live = state.generation.filter(|_| !boot.needed_for_users);
+            Ok(attributes(boot, installed, live, sops))
+        }
         Some(Observation::Known(InstalledState::Absent)) => Ok(BTreeSet::from([Difference::Absent])),
         Some(Observation::Unknown(cause)) => Err(cause.clone()),
         None => Err(Cause::NotLookedAt),
@@ -280,7 +285,7 @@ pub(super) fn differences_of(
 }
 
 /// What of an installed secret is not as declared. What the manifest leaves open is not compared.
-fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BTreeSet<Difference> {
+fn attributes(boot: &BootDelivery, installed: &Installed, live: Option<u64>, sops: &SopsFile) -> BTreeSet<Difference> {
     let mut differs = BTreeSet::new();
     if boot.owner.as_ref().is_some_and(|owner| owner != installed.owner.as_is()) {
         differs.insert(Difference::Owner);
@@ -294,8 +299,12 @@ fn attributes(boot: &BootDelivery, installed: &Installed, sops: &SopsFile) -> BT
     if sops.leaves.get(&boot.key).is_some_and(|leaf| leaf.length as u64 != installed.size) {
         differs.insert(Difference::Size);
     }
-    if installed.generation == Some(Generation::None) {
-        differs.insert(Difference::Stray);
+    match installed.generation {
+        Some(Generation::None) => drop(differs.insert(Difference::Stray)),
+        Some(Generation::Number(number)) if live.is_some_and(|live| live != number) => {
+            differs.insert(Difference::Generation);
+        }
+        Some(Generation::Number(_)) | None => {}
     }
     differs
 }

@@ -139,6 +139,8 @@ pub enum Difference {
     Size,
     /// It is a file of its own: no activation changes it.
     Stray,
+    /// It is of another generation than the live one.
+    Generation,
 }
 
 impl Difference {
@@ -151,6 +153,7 @@ impl Difference {
             Self::Group => "another group",
             Self::Mode => "another mode",
             Self::Size => "another size than its value",
+            Self::Generation => "of another generation than the live one",
             Self::Stray => "a file of its own in its place, which no activation changes",
         }
     }

@@ -239,7 +239,7 @@ fn on_host(inputs: Inputs<'_>, host_name: &HostName, host: &Host, name: &SecretN
     };
     let recorded = inputs.receipt.hosts.get(host_name).and_then(|record| record.switched.as_ref());
     let behind = state.installs.or(recorded.map(|switched| switched.file)) != Some(sops.digest);
-    let seen = differences_of(boot, state.secrets.get(name), sops);
+    let seen = differences_of(boot, state, name, sops);
     let older = behind.then_some(Reason::HostBehind);
     let failed = (!behind && state.activation == Activation::Failed).then_some(Reason::ActivationFailed);
     // An older file holds another value, perhaps: only what is not there at all is told of it.

@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{HOST_KEY, MANIFEST, OTHER_KEY, World, file, fleet, host, name, recipient};
-use crate::actual::{Activation, FileState, IdentityState, IndexState, InstalledState};
+use crate::actual::{Activation, FileState, Generation, IdentityState, IndexState, InstalledState};
 use crate::address::{Address, HostName, KeyPath};
 use crate::digest::Digest;
 use crate::observation::{Cause, Observation};
@@ -410,6 +410,30 @@ fn host_drifted() {
         ]),
     };
     assert_eq!(reasons(&world.plan(), &Address::Host(host("vm"))), BTreeSet::from([drifted]));
+}
+
+#[test]
+fn what_is_of_another_generation_or_of_none_has_drifted() {
+    let mut world = World::settled(MANIFEST);
+    let of = |world: &mut World, secret: &str, generation| {
+        world.on(&host("vm"), |state| {
+            state.generation = Some(41);
+            if let Some(Observation::Known(InstalledState::Present(seen))) = state.secrets.get_mut(&name(secret)) {
+                seen.generation = Some(generation);
+            }
+        });
+    };
+    of(&mut world, "a", Generation::Number(41));
+    of(&mut world, "b/c", Generation::Number(41));
+    assert!(world.plan().is_empty(), "{:#?}", world.plan());
+    of(&mut world, "a", Generation::Number(40));
+    of(&mut world, "b/c", Generation::None);
+    let secrets = BTreeMap::from([
+        (name("a"), BTreeSet::from([Difference::Generation])),
+        (name("b/c"), BTreeSet::from([Difference::Stray])),
+    ]);
+    let drifted = BTreeSet::from([Reason::HostDrifted { secrets }]);
+    assert_eq!(reasons(&world.plan(), &Address::Host(host("vm"))), drifted);
 }
 
 #[test]
