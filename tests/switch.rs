@@ -60,6 +60,7 @@ fn together() -> Outcome {
     fleet.place.run("apply --auto-approve").ended(0)?.says(&["── switch web-1, web-2", "web-2 runs "])?;
     same("calls", fleet.lines("colmena.calls"), vec!["apply --on web-1,web-2".to_owned()])?;
     same("calls", fleet.lines("switch.calls"), vec!["db".to_owned()])?;
+    fleet.place.run("doctor").ended(0)?.says(&["✓ switch", "by ./colmena, bash"])?;
     for host in fleet.hosts.values() {
         same("its secret", host.read("/run/secrets/session"), Some(b"session-1".to_vec()))?;
         let attributes = host.stat("/run/secrets-for-users/hash");
@@ -268,6 +269,7 @@ fn half_way() -> Outcome {
     fleet.place.run("apply --auto-approve").ended(1)?.says(&["✗ switch vm: host.vm: bash was ended by a signal"])?;
     fleet.place.edit_manifest("[bash, switch.sh, \"{host}\"]", "[./no-such, \"{host}\"]");
     fleet.place.run("apply --auto-approve").ended(1)?.says(&["✗ switch vm: host.vm: ./no-such is not installed"])?;
+    fleet.place.run("doctor").ended(1)?.says(&["✗ switch", "./no-such cannot be run"])?;
     fleet.place.edit_manifest("[./no-such, \"{host}\"]", "[bash, switch-vm.sh]");
     fleet.host("vm").set_switching(Switching::Works);
     fleet.place.run("apply --auto-approve").ended(0)?;

@@ -1,5 +1,6 @@
 //! `reconcile doctor`: looks at everything that is needed here, one line each, with what to do about it.
 
+use std::collections::BTreeSet;
 use std::process::ExitCode;
 
 use crate::actual::IdentityState;
@@ -9,6 +10,8 @@ use crate::cli::here::Here;
 use crate::cli::project::Project;
 use crate::cli::session::{Keep, Session};
 use crate::cli::terminal::{Terminal, print};
+use crate::launch;
+use crate::manifest::{Host, Switch};
 use crate::observation::{Cause, Observation};
 use crate::observe::Observed;
 use crate::receipt::Receipt;
@@ -37,6 +40,7 @@ pub async fn run(global: &Global, terminal: &Terminal) -> Result<ExitCode, Error
             Err(error) => checks.push(("fingerprint key".to_owned(), Err(wrong(error)))),
         }
     }
+    checks.extend(switching(&project));
     checks.extend(at_run_time(&project));
     print(&lines(&checks))?;
     let fine = checks.iter().all(|(_, check)| check.is_ok());
@@ -90,6 +94,29 @@ fn wrong(error: Error) -> (String, Option<String>) {
         Error::Other { what, next } => (what, next),
         error => (error.in_one_line(), None),
     }
+}
+
+/// The programs that switch hosts from here: one that is missing would be found out when the files are written.
+fn switching(project: &Project) -> Option<(String, Check)> {
+    let program = |host: &Host| match host.switch.as_ref()? {
+        Switch::Command(argv) => argv.first().cloned(),
+        Switch::NixosRebuild(_) => Some("nixos-rebuild".to_owned()),
+        Switch::Activate { .. } => None,
+    };
+    let programs: BTreeSet<String> = project.manifest().hosts.values().filter_map(program).collect();
+    let is_missing = |name: &&String| {
+        let from_manifest = project.surroundings.directory.join(name.as_str());
+        let place = if name.contains('/') { from_manifest.as_os_str() } else { name.as_ref() };
+        launch::check_program(place).is_err()
+    };
+    let missing: Vec<&str> = programs.iter().filter(is_missing).map(String::as_str).collect();
+    let all = programs.iter().map(String::as_str).collect::<Vec<_>>().join(", ");
+    let check = match missing.as_slice() {
+        _ if programs.is_empty() => return None,
+        [] => Ok(format!("by {all}")),
+        some => Err((format!("{} cannot be run", some.join(", ")), Some("install it, or correct `switch`".to_owned()))),
+    };
+    Some(("switch".to_owned(), check))
 }
 
 /// The commands of the manifest, as this terminal has them.
