@@ -75,8 +75,12 @@ fn record(running: &Running<'_>, host: &HostName, secrets: &BTreeSet<SecretName>
     let mut progress = running.progress.borrow_mut();
     let written = progress.receipt.written(file).map(|written| written.keys.clone()).unwrap_or_default();
     let record = progress.receipt.hosts.entry(host.clone()).or_default();
-    for key in written.into_iter().filter(|key| secrets.contains(&key.secret)) {
-        record.restarted.insert(key.secret, Some(key.fingerprint));
+    for secret in secrets {
+        match written.iter().find(|key| key.secret == *secret) {
+            Some(key) => drop(record.restarted.insert(secret.clone(), Some(key.fingerprint))),
+            // What they began with cannot be told, and is not owed any more.
+            None => drop(record.restarted.remove(secret)),
+        }
     }
     Ok(running.apply.state.write_receipt(&mut progress.receipt)?)
 }

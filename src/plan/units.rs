@@ -64,11 +64,15 @@ fn is_behind(
     is_switched: bool,
 ) -> bool {
     let last = inputs.receipt.hosts.get(host).and_then(|host| host.restarted.get(secret));
-    let Some(last) = last else { return is_switched };
-    match last.zip(live).map(|(last, live)| last.compare(&live)) {
-        Some(Comparison::Same) => false,
-        Some(Comparison::OtherKey) => is_switched,
-        Some(Comparison::Different) | None => true,
+    match last {
+        // Owed since an apply that did not come to it.
+        Some(None) => true,
+        Some(Some(last)) => match live.map(|live| last.compare(&live)) {
+            Some(Comparison::Same) => false,
+            Some(Comparison::Different) => true,
+            Some(Comparison::OtherKey) | None => is_switched,
+        },
+        None => is_switched,
     }
 }
 

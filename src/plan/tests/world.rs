@@ -331,7 +331,10 @@ impl World {
             record.insert(secret.clone(), None);
             if !self.restarts_fail {
                 let fingerprint = written.iter().find(|key| key.secret == *secret).map(|key| key.fingerprint);
-                record.insert(secret.clone(), fingerprint);
+                match fingerprint {
+                    Some(fingerprint) => drop(record.insert(secret.clone(), Some(fingerprint))),
+                    None => drop(record.remove(secret)),
+                }
                 let value = self.truth.installed.get(host).and_then(|installed| installed.get(secret)).cloned();
                 self.truth.units.entry(host.clone()).or_default().insert(secret.clone(), value.unwrap_or_default());
             }
