@@ -98,6 +98,8 @@ fn moved_key() -> Outcome {
     let place = with_file("")?;
     place.run("apply --auto-approve").ended(0)?;
     place.write_manifest(&manifest(FILE, KEY));
+    // Also after a line that does not end.
+    edit(&place, "b: canary-b\n", "b: canary-b")?;
     typed(&place, "reconcile fingerprint-key >> vault.yaml")?.ended(0)?;
     // The index names the manifest that it was made from.
     let plan = place.run("plan").ended(0)?.hides(&["secret.", "encrypt", "fingerprint"])?;

@@ -124,7 +124,8 @@ fn item_text(vault: &Vault, item: &ItemRef, key: &SecretValue) -> Zeroizing<Vec<
             "\"}}\n".to_owned(),
         ),
         (Vault::File { .. }, ItemField::Default | ItemField::Password) if item.user.is_none() => {
-            (format!("{name}: "), "\n".to_owned())
+            // On a line of its own, whatever the last one ends with.
+            (format!("\n{name}: "), "\n".to_owned())
         }
         (Vault::File { .. }, field) => {
             let field = match field {
@@ -134,7 +135,7 @@ fn item_text(vault: &Vault, item: &ItemRef, key: &SecretValue) -> Zeroizing<Vec<
                 ItemField::Custom(name) => name.clone(),
             };
             let user = item.user.as_ref().map(|_| format!("username: {user}, ")).unwrap_or_default();
-            (format!("{name}: {{{user}{}: ", json(&field)), "}\n".to_owned())
+            (format!("\n{name}: {{{user}{}: ", json(&field)), "}\n".to_owned())
         }
     };
     key.expose(|key| {
@@ -144,4 +145,67 @@ fn item_text(vault: &Vault, item: &ItemRef, key: &SecretValue) -> Zeroizing<Vec<
         text.extend_from_slice(after.as_bytes());
         text
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::secret::FingerprintKey;
+
+    /// The command for an item of a vault, and what it pipes.
+    fn made(vault: &str, item: &str) -> (String, String) {
+        let text = format!(
+            "version: 1\nname: t\nvault: {{{vault}}}\ndataset: {{path: /d}}\nfingerprint_key: {{item: {item}}}\n"
+        );
+        let checked = crate::manifest::parse("t", &text).unwrap_or_else(|error| panic!("{error}"));
+        let item = checked.manifest.fingerprint_key.as_ref().unwrap_or_else(|| panic!("it is declared"));
+        let command = how_to_make(&checked.manifest, item, &Surroundings::default());
+        let text = item_text(&checked.manifest.vault, item, &FingerprintKey::new(&mut [7; 32]).to_text());
+        (command, String::from_utf8_lossy(&text).into_owned())
+    }
+
+    fn key() -> String {
+        FingerprintKey::new(&mut [7; 32]).to_text().expose(|key| String::from_utf8_lossy(key).into_owned())
+    }
+
+    #[test]
+    fn rbw_is_given_the_password_or_the_notes_below_it() {
+        let (command, text) = made("rbw: {}", "{name: the team's key, user: us, folder: work}");
+        assert_eq!(command, r"reconcile fingerprint-key | rbw add --folder work 'the team'\''s key' us");
+        assert_eq!(text, format!("{}\n", key()));
+        let (command, text) = made("rbw: {}", "{name: k, field: notes}");
+        assert_eq!((command.as_str(), text), ("reconcile fingerprint-key | rbw add k", format!("\n{}\n", key())));
+        assert!(made("rbw: {}", "{name: k, field: custom:f}").0.contains("into the field custom:f of an item k"));
+    }
+
+    #[test]
+    fn bw_is_given_an_item_that_holds_the_key_where_it_is_looked_for() {
+        for (item, place) in [
+            ("k\"ey", "/login/password"),
+            ("{name: k, user: us, folder: work}", "/login/password"),
+            ("{name: k, field: notes}", "/notes"),
+            ("{name: k, field: 'custom:f'}", "/fields/0/value"),
+        ] {
+            let (command, text) = made("bw: {}", item);
+            assert!(
+                command.starts_with("reconcile fingerprint-key | bw encode | bw create item > /dev/null"),
+                "{command}"
+            );
+            let json: serde_json::Value = serde_json::from_str(&text).unwrap_or_else(|error| panic!("{error}: {text}"));
+            assert_eq!(json.pointer(place).and_then(serde_json::Value::as_str), Some(key().as_str()), "{text}");
+        }
+    }
+
+    #[test]
+    fn a_file_is_given_one_more_entry() {
+        for (item, expected) in [
+            ("our key", serde_json::json!({"our key": key()})),
+            ("{name: k, user: us}", serde_json::json!({"k": {"username": "us", "password": key()}})),
+            ("{name: k, field: 'custom:a b'}", serde_json::json!({"k": {"a b": key()}})),
+        ] {
+            let (command, text) = made("file: {path: /v/our vault.yaml}", item);
+            assert_eq!(command, "reconcile fingerprint-key >> '/v/our vault.yaml'");
+            assert_eq!(serde_yaml::from_str::<serde_json::Value>(&text).ok(), Some(expected), "{text}");
+        }
+    }
 }
