@@ -627,22 +627,28 @@ impl Drop for InPlaceOfTheAgent {
 }
 
 fn strange() -> Outcome {
-    for answer in [
+    let answers = [
         "{\"type\":\"Error\",\"error\":\"failed to parse message '…': unknown variant\"}\n",
         "{\"type\":\"Sorry\"}\n",
         "{\"type\":\"Decrypt\",\"plaintext\":\"canary\"}\n",
         "HTTP/1.1 400 Bad Request\n",
         "",
-    ] {
-        let scene = Scene::with([Item::login("a", "me", "right")]);
-        let vault = scene.vault(Unlock::Never, false)?;
-        let instead = InPlaceOfTheAgent::answering(&scene, Some(answer))?;
-        is!(look(&vault, &[called("a")])?.1.remove(0), Err(Cause::VaultUnavailable { .. }));
-        same("detour", vault.detour().is_some(), true)?;
-        drop(instead);
-        same(answer, read(&vault, called("a"))?, Ok("right".to_owned()))?;
-    }
-    Ok(())
+    ];
+    // At once: the command line, which takes what answers for an agent of another version, waits for its end.
+    std::thread::scope(|scope| {
+        let asked = answers.map(|answer| scope.spawn(move || strangely(answer)));
+        asked.into_iter().try_for_each(|asked| asked.join().map_err(|_| "it panicked")?)
+    })
+}
+
+fn strangely(answer: &'static str) -> Outcome {
+    let scene = Scene::with([Item::login("a", "me", "right")]);
+    let vault = scene.vault(Unlock::Never, false)?;
+    let instead = InPlaceOfTheAgent::answering(&scene, Some(answer))?;
+    is!(look(&vault, &[called("a")])?.1.remove(0), Err(Cause::VaultUnavailable { .. }));
+    same("detour", vault.detour().is_some(), true)?;
+    drop(instead);
+    same(answer, read(&vault, called("a"))?, Ok("right".to_owned()))
 }
 
 fn silent() -> Outcome {
