@@ -425,4 +425,23 @@ mod tests {
         }
         assert_eq!(installer("users activation"), Some((Kind::ForUsers, Installer::Activation)));
     }
+
+    proptest::proptest! {
+        /// Whatever a host prints is understood or refused.
+        #[test]
+        fn reading_anything_ends(
+            records in proptest::collection::vec(
+                "(identity|system|profile|generation|record|sees|secret|public|installs|installer|time|note|end)?\
+                ( (age|ssh|absent|present|needs-root|content|secrets|users|systemd|activation|[0-9]{1,21}|-1|[0-9a-f]{1,9}\
+                |\\PC{0,6}|[0-9]{1,3}\\.[0-9]{0,12}|m:users|:)){0,5}",
+                0..9,
+            ),
+        ) {
+            let lines: Vec<&str> = records.iter().map(String::as_str).collect();
+            let _ = told(&lines);
+            if let Err(Unclear(said)) = told(&[lines.as_slice(), &["end"]].concat()) {
+                proptest::prop_assert!(!said.printable().contains(char::is_control));
+            }
+        }
+    }
 }
