@@ -218,6 +218,11 @@ fn boot() -> Outcome {
     watched.run("plan --json", 0)?;
     watched.run("apply --auto-approve --json", 0)?;
     arrived(scene, CHANGED)?;
+    scene.set("uniclip-password", CANARY);
+    for words in ["status", "status --json", "list --access", "list --access --json"] {
+        watched.run(words, 0)?;
+    }
+    watched.run("-v apply --auto-approve", 0)?;
     // What takes the longest ways round: an edit that is told apart from a change, and a value that blocks.
     scene.sops(&["set", "secrets.yaml", "[\"tailscale\"][\"auth-key\"]", "\"other\""])?;
     watched.run("-v plan", 0)?;

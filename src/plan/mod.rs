@@ -1,4 +1,5 @@
-//! The decisions: which values must be read, what changes and why, and in which order. Pure.
+//! The decisions: which values must be read, what changes and why, and in which order; how far each secret has come, and
+//! who has access to it. Pure.
 //!
 //! The decision table, top down; each row is one [`Reason`] or [`Blocker`] and stands in the file named beside it:
 //!
