@@ -157,8 +157,7 @@ pub(super) fn note(note: &Note) -> (bool, String) {
         ),
         Note::NotShared => (
             false,
-            "what another machine applied is not known here: `receipt: {path: …}` and `fingerprint_key: {item: …}` in the \
-             manifest share it"
+            "what another machine applied is not known here: `receipt: {path: …}` and `fingerprint_key: {item: …}` share it"
                 .to_owned(),
         ),
         Note::FileForgotten { file } => (false, format!("{file} is no longer declared; it stays in the dataset")),
