@@ -30,6 +30,7 @@ fn main() {
         trial("sops_rotate_is_seen", sops_rotate),
         trial("a_git_merge_of_two_versions_is_never_deployed", git_merge),
         trial("a_lost_receipt_is_made_again_and_adopt_keeps_the_file", lost_receipt),
+        trial("a_lost_fingerprint_key_keeps_no_changed_value_back", lost_key),
         trial("a_host_left_behind_is_switched_alone", left_behind),
         trial("a_secret_that_is_no_longer_declared_goes", undeclared),
         trial("a_crash_between_the_file_and_the_receipt_is_settled", crash_between),
@@ -310,6 +311,20 @@ fn lost_receipt() -> Outcome {
     fs::remove_file(scene.receipt())?;
     scene.place.run("apply --auto-approve").ended(0)?;
     same("the file", fs::read(scene.file())? == written, false)?;
+    scene.settled()
+}
+
+fn lost_key() -> Outcome {
+    let scene = Scene::applied()?;
+    let state = scene.receipt().parent().ok_or("a state directory")?.to_owned();
+    let keys = fs::read_dir(state)?.flatten().map(|entry| entry.path());
+    let keys: Vec<_> = keys.filter(|path| path.to_string_lossy().contains("fingerprint")).collect();
+    same("keys", keys.len(), 1)?;
+    fs::remove_file(&keys[0])?;
+    // The others are proven by their revisions, under fingerprints that can no longer be compared.
+    scene.set("uniclip-password", "clop");
+    scene.place.run("apply --auto-approve").ended(0)?;
+    same("its value", scene.host.read("/run/secrets/uniclip/password"), Some(b"clop".to_vec()))?;
     scene.settled()
 }
 
