@@ -64,7 +64,15 @@ impl<'de> Deserialize<'de> for Digest {
 
 /// Writes `bytes` as lower-case hexadecimal.
 pub(crate) fn write_hex(f: &mut fmt::Formatter<'_>, bytes: &[u8]) -> fmt::Result {
-    bytes.iter().try_for_each(|byte| write!(f, "{byte:02x}"))
+    // One call for many: a receipt has thousands of digests.
+    let mut text = [0; 64];
+    for chunk in bytes.chunks(text.len() / 2) {
+        for (byte, two) in chunk.iter().zip(text.chunks_exact_mut(2)) {
+            two.copy_from_slice(&[byte >> 4, byte & 15].map(|nibble| b"0123456789abcdef"[usize::from(nibble)]));
+        }
+        f.write_str(std::str::from_utf8(&text[..2 * chunk.len()]).map_err(|_| fmt::Error)?)?;
+    }
+    Ok(())
 }
 
 /// Reads exactly 32 bytes of hexadecimal.

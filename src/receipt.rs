@@ -130,16 +130,22 @@ pub enum ReadError {
     Broken(String),
 }
 
+/// What every version has, whatever else is in it.
+#[derive(Deserialize)]
+struct Versioned {
+    version: Option<serde_json::Value>,
+}
+
 /// Reads a receipt of this version. When there is a later one, older ones are upgraded here, purely.
 ///
 /// # Errors
 /// When it is newer, or none.
 pub fn read(bytes: &[u8]) -> Result<Receipt, ReadError> {
     let broken = |error: serde_json::Error| ReadError::Broken(error.to_string());
-    let value: serde_json::Value = serde_json::from_slice(bytes).map_err(broken)?;
-    match value.get("version").and_then(serde_json::Value::as_u64) {
+    let Versioned { version } = serde_json::from_slice(bytes).map_err(broken)?;
+    match version.as_ref().and_then(serde_json::Value::as_u64) {
         Some(version) if version > u64::from(VERSION) => Err(ReadError::Newer(version)),
-        Some(version) if version == u64::from(VERSION) => serde_json::from_value(value).map_err(broken),
+        Some(version) if version == u64::from(VERSION) => serde_json::from_slice(bytes).map_err(broken),
         _ => Err(ReadError::Broken("it has no known version".to_owned())),
     }
 }
