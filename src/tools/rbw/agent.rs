@@ -14,6 +14,7 @@ use serde::{Deserialize, Serialize};
 use zeroize::Zeroizing;
 
 use crate::manifest::Surroundings;
+use crate::tools::plaintext::Plaintext;
 
 use super::database;
 
@@ -94,20 +95,28 @@ enum Action<'a> {
     Decrypt { cipherstring: &'a str, entry_key: Option<&'a str>, org_id: Option<&'a str> },
 }
 
+/// One struct for all answers: what is told apart by a tag is first kept as a whole, and that copy is not wiped.
 #[derive(Deserialize)]
-#[serde(tag = "type")]
-enum Response {
-    Ack,
-    Error { error: String },
-    Decrypt { plaintext: Plaintext },
+struct Answer {
+    #[serde(rename = "type")]
+    kind: String,
+    error: Option<String>,
+    plaintext: Option<Plaintext>,
 }
 
-/// Wiped when it is dropped.
-struct Plaintext(Zeroizing<String>);
+enum Response {
+    Ack,
+    Decrypt(Zeroizing<String>),
+}
 
-impl<'de> Deserialize<'de> for Plaintext {
-    fn deserialize<D: serde::Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
+impl Answer {
+    fn response(self) -> Result<Response, Fault> {
+        match (self.kind.as_str(), self.error, self.plaintext) {
+            ("Ack", ..) => Ok(Response::Ack),
+            ("Decrypt", _, Some(Plaintext(text))) => Ok(Response::Decrypt(text)),
+            ("Error", Some(error), _) => Err(fault_of(error)),
+            _ => Err(Fault::Strange("its answer is not understood".to_owned())),
+        }
     }
 }
 
@@ -137,7 +146,7 @@ impl Agent {
         let asked = tokio::task::spawn_blocking(move || agent.ask(action, patience)).await;
         match asked.map_err(|_| Fault::Strange("it could not be asked".to_owned()))?? {
             Response::Ack => Ok(()),
-            Response::Decrypt { .. } | Response::Error { .. } => Err(Fault::Strange("another answer".to_owned())),
+            Response::Decrypt(_) => Err(Fault::Strange("it answered something else".to_owned())),
         }
     }
 
@@ -167,8 +176,8 @@ impl Agent {
             org_id: one.organisation.as_deref(),
         };
         match self.ask(action, PATIENCE) {
-            Ok(Response::Decrypt { plaintext: Plaintext(text) }) => Ok(Ok(text)),
-            Ok(Response::Ack | Response::Error { .. }) => Err(Fault::Strange("another answer".to_owned())),
+            Ok(Response::Decrypt(text)) => Ok(Ok(text)),
+            Ok(Response::Ack) => Err(Fault::Strange("it answered something else".to_owned())),
             Err(Fault::Undecrypted(why)) => Ok(Err(why)),
             Err(fault) => Err(fault),
         }
@@ -180,11 +189,8 @@ impl Agent {
             ErrorKind::WouldBlock | ErrorKind::TimedOut => Fault::Silent,
             _ => Fault::Strange(error.to_string()),
         })?;
-        match serde_json::from_slice(&line) {
-            Ok(Response::Error { error }) => Err(fault_of(error)),
-            Ok(response) => Ok(response),
-            Err(_) => Err(Fault::Strange("its answer is not understood".to_owned())),
-        }
+        let answer: Result<Answer, _> = serde_json::from_slice(&line);
+        answer.map_err(|_| Fault::Strange("its answer is not understood".to_owned()))?.response()
     }
 
     fn line(&self, action: Action<'_>, patience: Duration) -> std::io::Result<Zeroizing<Vec<u8>>> {

@@ -5,12 +5,12 @@ use std::sync::Arc;
 
 use serde::Deserialize;
 use serde::de::Deserializer;
-use zeroize::Zeroizing;
 
 use crate::manifest::ItemField;
 use crate::observation::Cause;
 use crate::secret::SecretValue;
 use crate::text::Untrusted;
+use crate::tools::plaintext::Plaintext;
 
 use super::agent::{self, Agent};
 use super::database::Sealed;
@@ -92,15 +92,6 @@ fn several_fields(item: &Untrusted, name: &str, count: usize) -> Cause {
     Cause::ItemUnreadable { item: item.clone(), detail }
 }
 
-/// A text that is wiped.
-struct Text(Zeroizing<String>);
-
-impl<'de> Deserialize<'de> for Text {
-    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
-        String::deserialize(deserializer).map(|text| Self(Zeroizing::new(text)))
-    }
-}
-
 /// What is printed of an item, without its history.
 #[derive(Deserialize)]
 pub(super) struct Printed {
@@ -110,25 +101,25 @@ pub(super) struct Printed {
     data: Option<Data>,
     #[serde(default)]
     fields: Vec<Field>,
-    notes: Option<Text>,
+    notes: Option<Plaintext>,
 }
 
 #[derive(Deserialize)]
 struct Data {
-    username: Option<Text>,
+    username: Option<Plaintext>,
     /// Logins alone have it, if only as `null`.
     #[serde(default, deserialize_with = "even_null")]
-    password: Option<Option<Text>>,
+    password: Option<Option<Plaintext>>,
 }
 
-fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Text>>, D::Error> {
+fn even_null<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Option<Option<Plaintext>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
 }
 
 #[derive(Deserialize)]
 struct Field {
     name: Option<String>,
-    value: Option<Text>,
+    value: Option<Plaintext>,
 }
 
 impl Printed {
@@ -152,15 +143,15 @@ impl Printed {
             ItemField::Custom(name) => (name.as_str(), custom(self.fields, name, &item)?),
         };
         match value {
-            Some(Text(text)) if text.is_empty() => Err(Cause::ItemEmpty { item }),
-            Some(Text(text)) => Ok(SecretValue::new(text.as_bytes().to_vec())),
+            Some(Plaintext(text)) if text.is_empty() => Err(Cause::ItemEmpty { item }),
+            Some(Plaintext(text)) => Ok(SecretValue::new(text.as_bytes().to_vec())),
             None if complained => Err(undecrypted(item, shown)),
             None => Err(Cause::FieldMissing { item, field: Untrusted::new(shown) }),
         }
     }
 }
 
-fn custom(fields: Vec<Field>, name: &str, item: &Untrusted) -> Result<Option<Text>, Cause> {
+fn custom(fields: Vec<Field>, name: &str, item: &Untrusted) -> Result<Option<Plaintext>, Cause> {
     let mut found = fields.into_iter().filter(|field| field.name.as_deref() == Some(name));
     match (found.next(), found.count()) {
         (field, 0) => Ok(field.and_then(|field| field.value)),
