@@ -173,7 +173,7 @@ fn shared_file() -> Outcome {
     fleet.hosts["b"].replace_key();
     fleet.set("session", "session-22");
     let refused = fleet.place.run("apply --auto-approve").ended(1)?;
-    refused.says(&["host.b: its age key is", "file.secrets.yaml: waits for host.b"])?;
+    refused.says(&["host.b: its age key is", "file.secrets.yaml", "waits for host.b"])?;
     fleet.place.run("apply --auto-approve --accept-recipient b").ended(0)?;
     same("its recipients", recipients(&file)?, keys_of(&fleet))?;
     fleet.unchanged().map(drop)
