@@ -36,7 +36,7 @@ pub struct Context {
 #[must_use]
 pub fn plan_text(plan: &Plan, context: &Context, style: Style) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}\n", style.paint(Tone::Faint, &first_line(context, style.width)));
+    let _ = writeln!(out, "{}\n", style.paint(Tone::Faint, &first_line(context, style)));
     drift(&mut out, plan, style);
     if !plan.changes.is_empty() {
         out.push_str("reconcile will perform the following actions:\n");
@@ -54,7 +54,7 @@ pub fn plan_text(plan: &Plan, context: &Context, style: Style) -> String {
 #[must_use]
 pub fn drift_text(plan: &Plan, context: &Context, style: Style) -> String {
     let mut out = String::new();
-    let _ = writeln!(out, "{}\n", style.paint(Tone::Faint, &first_line(context, style.width)));
+    let _ = writeln!(out, "{}\n", style.paint(Tone::Faint, &first_line(context, style)));
     drift(&mut out, plan, style);
     blocked(&mut out, plan, style);
     unchecked(&mut out, plan, style);
@@ -67,7 +67,7 @@ pub fn drift_text(plan: &Plan, context: &Context, style: Style) -> String {
     out
 }
 
-pub(super) fn first_line(context: &Context, width: usize) -> String {
+pub(super) fn first_line(context: &Context, style: Style) -> String {
     let VaultFacts { kind, account, items, synced } = &context.vault;
     let mut vault = format!("Vault {kind}");
     if *kind == "file" {
@@ -80,9 +80,17 @@ pub(super) fn first_line(context: &Context, width: usize) -> String {
         let _ = write!(vault, " · synced {} ago", ago(*seconds));
     }
     let mut parts = vec![vault, format!("Dataset {}", context.dataset)];
-    parts.extend(context.hosts.iter().map(|host| format!("Host {host}")));
+    match context.hosts.as_slice() {
+        // Each has a line below where it is not as it should be.
+        [first, second, more @ ..] if more.len() + 2 > ALIKE && !style.verbose => {
+            parts.push(format!("Host {first}"));
+            parts.push(format!("Host {second}"));
+            parts.push(format!("{} hosts more (-v)", more.len()));
+        }
+        hosts => parts.extend(hosts.iter().map(|host| format!("Host {host}"))),
+    }
     let line = parts.join("      ");
-    if line.chars().count() <= width { line } else { parts.join("\n") }
+    if line.chars().count() <= style.width { line } else { parts.join("\n") }
 }
 
 fn thousands(number: usize) -> String {

@@ -11,7 +11,7 @@ use super::{Style, Tone, words};
 /// The whole status; `now` in seconds since 1970.
 #[must_use]
 pub fn status_text(status: &Status, context: &Context, now: i64, style: Style) -> String {
-    let mut out = format!("{}\n\n", style.paint(Tone::Faint, &first_line(context, style.width)));
+    let mut out = format!("{}\n\n", style.paint(Tone::Faint, &first_line(context, style)));
     let boot = status.boot.iter().map(|line| boot_row(line, now));
     let runtime = status.runtime.iter().map(|line| runtime_row(line, now));
     table(&mut out, &boot.chain(runtime).collect::<Vec<_>>(), style);
