@@ -24,11 +24,13 @@
 //! | item missing, ambiguous, empty; vault locked; host unreachable | blocked | `Unknown` | keys, hosts |
 
 mod access;
+mod blocked;
 mod files;
 mod hosts;
 mod index;
 mod keys;
 mod model;
+mod note;
 mod proven;
 mod public;
 mod scope;
@@ -39,8 +41,10 @@ mod trust;
 mod units;
 
 pub use access::{Access, Decrypts, FileSeen, Holder, KeyHolder, KeyKnown, Readable, Reader, access};
+pub use blocked::{Blocked, Blocker, KeySeen};
 pub use hosts::outstanding;
-pub use model::{Action, Blocked, Blocker, Change, Counts, Details, Difference, Install, KeySeen, Note, Plan, Reason};
+pub use model::{Action, Change, Counts, Details, Difference, Install, Plan, Reason};
+pub use note::Note;
 pub use proven::with_proven;
 pub use status::{BootLine, RuntimeLine, Standing, Status, status};
 pub use step::{EncryptTo, Group, Need, Step, Wanted};
