@@ -218,6 +218,20 @@ impl Cause {
         }
     }
 
+    /// Whether the vault was seen and the item itself is at fault, rather than that the vault could not be seen.
+    #[must_use]
+    pub fn is_of_the_item(&self) -> bool {
+        matches!(
+            self,
+            Self::ItemMissing { .. }
+                | Self::ItemAmbiguous { .. }
+                | Self::ItemEmpty { .. }
+                | Self::FieldMissing { .. }
+                | Self::ItemReprompt { .. }
+                | Self::ItemUnreadable { .. }
+        )
+    }
+
     /// What to do next, if there is something: a command, or a hint in a few words.
     #[must_use]
     pub fn next(&self) -> Option<String> {

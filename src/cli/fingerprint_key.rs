@@ -37,15 +37,7 @@ pub fn run(global: &Global) -> Result<ExitCode, Error> {
 
 /// Whether the item of the key itself is at fault, rather than that the vault could not be asked for it.
 pub fn is_fault(cause: &Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ItemMissing { .. }
-            | Cause::ItemAmbiguous { .. }
-            | Cause::ItemEmpty { .. }
-            | Cause::FieldMissing { .. }
-            | Cause::ItemReprompt { .. }
-            | Cause::NoFingerprintKey { .. }
-    )
+    cause.is_of_the_item() || matches!(cause, Cause::NoFingerprintKey { .. })
 }
 
 /// That there is no key, and how one is made.

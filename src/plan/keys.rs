@@ -7,7 +7,6 @@ use crate::address::{Address, FileName, KeyPath};
 use crate::desired::{Item, ValueFacts};
 use crate::manifest::BootDelivery;
 use crate::observation::{Cause, Observation};
-use crate::plan::scope::is_fault_of_item;
 use crate::plan::{Action, Blocker, Inputs, Reason};
 use crate::receipt::KeyRecord;
 use crate::secret::{Comparison, Fingerprint, SecretName};
@@ -190,7 +189,7 @@ pub(super) fn item_changed(inputs: Inputs<'_>, held: &Held<'_>, name: &SecretNam
 }
 
 fn unseen(cause: &Cause) -> Verdict {
-    if is_fault_of_item(cause) { Verdict::Fault(cause.clone()) } else { Verdict::Unseen(cause.clone()) }
+    if cause.is_of_the_item() { Verdict::Fault(cause.clone()) } else { Verdict::Unseen(cause.clone()) }
 }
 
 fn reasons(

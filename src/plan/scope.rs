@@ -5,7 +5,7 @@ use std::collections::BTreeSet;
 use crate::actual::HostState;
 use crate::address::{Address, FileName, HostName};
 use crate::manifest::{DatasetFile, RecipientSource};
-use crate::observation::{Cause, Observation};
+use crate::observation::Observation;
 use crate::plan::{Group, Inputs, Note, Plan, Reason, Step};
 
 /// Which files and hosts a plan is about.
@@ -76,7 +76,7 @@ impl Scope {
                 continue;
             }
             let cause = inputs.desired.items.get(name).and_then(|item| item.cause());
-            if let Some(cause) = cause.filter(|cause| is_fault_of_item(cause)) {
+            if let Some(cause) = cause.filter(|cause| cause.is_of_the_item()) {
                 plan.notes.insert(Note::RuntimeSecret { secret: name.clone(), cause: cause.clone() });
             }
         }
@@ -127,17 +127,4 @@ fn rbw_was_seen(seen: &Observation<HostState>) -> bool {
 fn recorded_secret_is_named(inputs: Inputs<'_>, file: &FileName) -> bool {
     let keys = inputs.receipt.written(file).map(|written| written.keys.as_slice()).unwrap_or_default();
     keys.iter().any(|key| inputs.wishes.targets.contains(&Address::Secret(key.secret.clone())))
-}
-
-/// Whether the vault was seen and the item itself is at fault, rather than that the vault could not be seen.
-pub(super) fn is_fault_of_item(cause: &Cause) -> bool {
-    matches!(
-        cause,
-        Cause::ItemMissing { .. }
-            | Cause::ItemAmbiguous { .. }
-            | Cause::ItemEmpty { .. }
-            | Cause::FieldMissing { .. }
-            | Cause::ItemReprompt { .. }
-            | Cause::ItemUnreadable { .. }
-    )
 }

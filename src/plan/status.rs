@@ -11,7 +11,6 @@ use crate::manifest::{BootDelivery, Host, RuntimeDelivery, Secret};
 use crate::observation::{Cause, Observation};
 use crate::plan::hosts::differences_of;
 use crate::plan::keys::{self, Held, Verdict};
-use crate::plan::scope::is_fault_of_item;
 use crate::plan::{Blocked, Blocker, Difference, Inputs, Note, Plan, Reason, files};
 use crate::secret::SecretName;
 use crate::text::Untrusted;
@@ -271,7 +270,7 @@ fn runtime_lines(inputs: Inputs<'_>) -> Vec<RuntimeLine> {
         item_changed_at: item_changed_at(inputs, name),
         in_vault: match inputs.desired.items.get(name) {
             Some(Observation::Known(_)) => Standing::Current,
-            Some(Observation::Unknown(cause)) if is_fault_of_item(cause) => {
+            Some(Observation::Unknown(cause)) if cause.is_of_the_item() => {
                 Standing::Blocked { by: Blocker::Unknown(cause.clone()) }
             }
             Some(Observation::Unknown(cause)) => Standing::Unknown { cause: cause.clone() },
