@@ -93,6 +93,7 @@ impl Settled {
                 group: Untrusted::new("root"),
                 mode: 0o400,
                 size: value.len() as u64,
+                key: None,
                 generation: None,
             };
             installed.insert((*name).clone(), Observation::Known(InstalledState::Present(there)));

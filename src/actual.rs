@@ -128,6 +128,8 @@ pub struct Installed {
     pub mode: u16,
     /// The size in bytes, compared with what the ciphertext shows and never displayed.
     pub size: u64,
+    /// Which key of its file the host's configuration puts there; `None` when it does not tell.
+    pub key: Option<Untrusted>,
     /// Whether it is of a generation, such as 41 for `/run/secrets.d/41`; `None` when the host cannot tell.
     pub generation: Option<Generation>,
 }

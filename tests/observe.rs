@@ -24,6 +24,7 @@ fn main() {
         trial("an_rbw_on_the_host_that_is_not_ready_is_told_with_the_command", rbw_there),
         trial("a_host_that_sees_an_older_file_or_none_is_told", lagging),
         trial("a_file_that_took_the_place_of_a_secret_is_told", stray),
+        trial("another_key_of_the_same_length_is_told", other_key),
         trial("an_answer_that_is_cut_off_anywhere_is_no_answer", cut_off),
         trial("a_connection_lost_while_a_key_is_made_loses_nothing", cut_while_key_is_made),
         trial("a_key_that_appears_meanwhile_is_never_overwritten", key_meanwhile),
@@ -204,6 +205,25 @@ fn stray() -> Outcome {
     same("the plan", scene.planned()?.changes, vec!["host.vm: host_drifted".to_owned()])?;
     scene.place.run("plan").ended(0)?.says(&["uniclip/password: a file of its own in its place"])?;
     scene.place.run("status").ended(0)?.says(&["vm: a file of its own in its place"])?;
+    scene.place.run("apply --auto-approve").ended(0)?;
+    scene.settled()
+}
+
+fn other_key() -> Outcome {
+    let mut scene = Scene::applied()?;
+    // As long as the key of tailscale: no size tells one from the other.
+    scene.set("uniclip-password", "clipboard-12");
+    scene.place.run("apply --auto-approve").ended(0)?;
+    let mistaken = support::den_vm::declared().into_iter();
+    let mistaken = mistaken.map(|one| match format!("{one:?}").contains("uniclip") {
+        true => one.key("tailscale/auth-key"),
+        false => one,
+    });
+    scene.host.set_declared(mistaken.collect());
+    same("it switches", scene.host.switch().status.success(), true)?;
+    same("the plan", scene.planned()?.changes, vec!["host.vm: host_drifted".to_owned()])?;
+    scene.place.run("plan").ended(0)?.says(&["uniclip/password: another key of the file"])?;
+    scene.host.set_declared(support::den_vm::declared());
     scene.place.run("apply --auto-approve").ended(0)?;
     scene.settled()
 }

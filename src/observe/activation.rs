@@ -5,7 +5,7 @@
 //! moved no earlier than the profile shows that it came about. Numbers of generations begin anew with each boot, and
 //! say nothing.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 
 use serde::{Deserialize, Serialize};
 
@@ -55,6 +55,22 @@ pub(super) fn installs(answer: &Answer, file: &FileName) -> Option<Digest> {
     };
     let found = Some(digests(false)).filter(|found| !found.is_empty()).unwrap_or_else(|| digests(true));
     found.iter().next().copied().filter(|_| found.len() == 1)
+}
+
+/// Which key of its sops file the running system installs at each path, as the manifests of sops-nix say. A manifest that
+/// is not understood says nothing.
+pub(super) fn keys(answer: &Answer) -> BTreeMap<String, String> {
+    #[derive(Deserialize)]
+    struct Manifest {
+        secrets: Vec<Declared>,
+    }
+    #[derive(Deserialize)]
+    struct Declared {
+        path: String,
+        key: String,
+    }
+    let manifests = answer.manifests.iter().filter_map(|bytes| serde_json::from_slice::<Manifest>(bytes).ok());
+    manifests.flat_map(|manifest| manifest.secrets).map(|declared| (declared.path, declared.key)).collect()
 }
 
 /// How our own activation ended: it moves the link last, so that a generation with a record is whole.

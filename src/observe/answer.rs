@@ -18,6 +18,8 @@ pub(super) struct Answer {
     pub(super) changed: BTreeMap<Changed, Time>,
     /// How the running system installs its secrets, and those that users need.
     pub(super) installers: BTreeMap<Kind, Installer>,
+    /// The manifests of sops-nix, which say what it installs where.
+    pub(super) manifests: Vec<Vec<u8>>,
     /// The sops files that it installs from, with their paths in the store.
     pub(super) installs: Vec<(Digest, String)>,
     /// The live generation's directory, as the link names it.
@@ -127,6 +129,8 @@ pub(super) struct Unclear(pub(super) Untrusted);
 
 /// No path of a host is longer, in bytes: PATH_MAX of Linux.
 const PATH_LIMIT: usize = 4096;
+/// One of secrets, one of those that users need, and each in both styles.
+const MANIFESTS_LIMIT: usize = 4;
 /// Records come only as often as they were asked for; more sops files than this no system installs from.
 const FILES_LIMIT: usize = 1000;
 
@@ -159,6 +163,11 @@ fn one(record: &str, answer: &mut Answer, seen: &mut BTreeSet<String>) -> Option
     let (tag, rest) = record.split_once(' ')?;
     let mut once = |key: String| seen.insert(key).then_some(());
     match tag {
+        "manifest" => {
+            if answer.manifests.len() < MANIFESTS_LIMIT {
+                answer.manifests.push(bytes_of(rest)?);
+            }
+        }
         "installs" => {
             let (digest, path) = rest.split_once(' ')?;
             if answer.installs.len() < FILES_LIMIT {
@@ -431,7 +440,7 @@ mod tests {
         #[test]
         fn reading_anything_ends(
             records in proptest::collection::vec(
-                "(identity|system|profile|generation|record|sees|secret|public|installs|installer|time|note|end)?\
+                "(identity|system|profile|generation|record|sees|secret|public|manifest|installs|installer|time|note|end)?\
                 ( (age|ssh|absent|present|needs-root|content|secrets|users|systemd|activation|[0-9]{1,21}|-1|[0-9a-f]{1,9}\
                 |\\PC{0,6}|[0-9]{1,3}\\.[0-9]{0,12}|m:users|:)){0,5}",
                 0..9,

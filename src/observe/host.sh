@@ -127,6 +127,8 @@ installer() {
   *) say installer "$kind" activation ;;
   esac
   if [ -L "$link" ]; then changed "$kind" "$link"; fi
+  # It has no value; one that is longer than this is not understood, and tells nothing.
+  say manifest "$(od -An -v -tx1 -N 262144 "$manifest" | tr -dc 0-9a-f)"
   # Nix writes JSON on one line.
   tr ',' '\n' <"$manifest" | sed -n 's|.*"sopsFile" *: *"\(/[^"]*\)".*|\1|p' | sort -u | while read -r file; do
     run=

@@ -228,6 +228,11 @@ impl Look<'_> {
 
     fn secrets(&self, question: Question, answer: &Answer) -> BTreeMap<SecretName, Observation<InstalledState>> {
         let unplaced = question.unplaced.into_iter().map(|(name, cause)| (name, Observation::Unknown(cause)));
+        let keys = activation::keys(answer);
+        let key = |name: &SecretName| {
+            let boot = self.manifest.secrets.get(name)?.boot.as_ref()?;
+            keys.get(&self.path(&self.host.installed_path(name, boot)).ok()?).map(Untrusted::new)
+        };
         let told = question.secrets.into_iter().zip(0..).map(|(name, number)| {
             let seen = match answer.secrets.get(&number) {
                 Some(Told::Present(seen)) => Observation::Known(InstalledState::Present(Installed {
@@ -235,6 +240,7 @@ impl Look<'_> {
                     group: Untrusted::new(seen.group.clone()),
                     mode: seen.mode,
                     size: seen.size,
+                    key: key(&name),
                     generation: seen.really.as_deref().map(activation::generation_of),
                 })),
                 Some(Told::Absent) => Observation::Known(InstalledState::Absent),

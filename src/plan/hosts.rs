@@ -299,6 +299,9 @@ fn attributes(boot: &BootDelivery, installed: &Installed, live: Option<u64>, sop
     if sops.leaves.get(&boot.key).is_some_and(|leaf| leaf.length as u64 != installed.size) {
         differs.insert(Difference::Size);
     }
+    if installed.key.as_ref().is_some_and(|key| *key != boot.key.joined()) {
+        differs.insert(Difference::Key);
+    }
     match installed.generation {
         Some(Generation::None) => drop(differs.insert(Difference::Stray)),
         Some(Generation::Number(number)) if live.is_some_and(|live| live != number) => {

@@ -137,6 +137,8 @@ pub enum Difference {
     Mode,
     /// The size: it holds another value.
     Size,
+    /// The key of the file: its configuration installs another one there.
+    Key,
     /// It is a file of its own: no activation changes it.
     Stray,
     /// It is of another generation than the live one.
@@ -153,6 +155,7 @@ impl Difference {
             Self::Group => "another group",
             Self::Mode => "another mode",
             Self::Size => "another size than its value",
+            Self::Key => "another key of the file, as the host's own configuration says",
             Self::Generation => "of another generation than the live one",
             Self::Stray => "a file of its own in its place, which no activation changes",
         }

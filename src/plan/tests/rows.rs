@@ -413,6 +413,19 @@ fn host_drifted() {
 }
 
 #[test]
+fn what_comes_from_another_key_of_the_file_has_drifted() {
+    let mut world = World::settled(MANIFEST);
+    world.on(&host("vm"), |state| {
+        if let Some(Observation::Known(InstalledState::Present(installed))) = state.secrets.get_mut(&name("a")) {
+            installed.key = Some(Untrusted::new("b/c"));
+        }
+    });
+    let secrets = BTreeMap::from([(name("a"), BTreeSet::from([Difference::Key]))]);
+    let drifted = BTreeSet::from([Reason::HostDrifted { secrets }]);
+    assert_eq!(reasons(&world.plan(), &Address::Host(host("vm"))), drifted);
+}
+
+#[test]
 fn what_is_of_another_generation_or_of_none_has_drifted() {
     let mut world = World::settled(MANIFEST);
     let of = |world: &mut World, secret: &str, generation| {

@@ -358,6 +358,7 @@ impl World {
                 group: Untrusted::new(boot.group.clone().unwrap_or_else(|| "root".to_owned())),
                 mode: boot.mode.map_or(0o400, |mode| mode.0),
                 size: leaf.length as u64,
+                key: Some(boot.key.joined()),
                 generation: None,
             };
             installed.insert(name.clone(), Observation::Known(InstalledState::Present(there)));
