@@ -21,6 +21,7 @@ fn main() {
     let trials = vec![
         trial("wrong_usage_ends_with_1", &[], wrong_usage),
         trial("without_a_terminal_nothing_is_approved", &[], no_terminal),
+        trial("a_vault_that_changes_while_it_is_asked_is_not_applied", &["script"], moved_while_asked),
         trial("two_applies_at_once_are_one_after_the_other", &[], two_at_once),
         trial("a_target_brings_its_file_along_and_nothing_else", &[], target),
         trial("refresh_only_shows_what_moved", &[], refresh_only),
@@ -129,6 +130,35 @@ fn no_terminal() -> Outcome {
     let site = Site::applied()?;
     site.edit("vault.yaml", "uniclip-password: ", "uniclip-password: another-")?;
     site.refused("apply", &["no terminal", "--auto-approve"])
+}
+
+/// At a terminal of its own; whoever is asked takes a while.
+fn moved_while_asked() -> Outcome {
+    let site = Site::applied()?;
+    let typed = site.path("typescript");
+    let ask = |meanwhile: &str| -> Result<String, Failed> {
+        let script = format!(
+            "( until grep -q 'Enter a value' '{0}'; do sleep 0.05; done; {meanwhile}; echo yes ) |
+             script -qefc \"$RECONCILE apply --no-color --manifest '{1}'\" '{0}'; rm '{0}'",
+            typed.display(),
+            site.path("secrets.manifest.yaml").display(),
+        );
+        std::fs::write(&typed, "")?;
+        let mut command = std::process::Command::new("sh");
+        command.args(["-c", &script]).env_clear().envs(site.quickstart.variables());
+        let output = command.env("RECONCILE", env!("CARGO_BIN_EXE_reconcile")).output()?;
+        Ok(text(&output.stdout) + &text(&output.stderr))
+    };
+    site.edit("vault.yaml", "uniclip-password: ", "uniclip-password: another-")?;
+    let before = std::fs::read(site.path("run/dataset/secrets.yaml"))?;
+    let change = format!("sed -i 's/another-/yet-another-/' '{}'", site.path("vault.yaml").display());
+    says(&ask(&change)?, &["Something moved while you were asked", "Nothing was done"])?;
+    if std::fs::read(site.path("run/dataset/secrets.yaml"))? != before {
+        return Err("it was applied".into());
+    }
+    says(&ask("true")?, &["Apply complete!"])?;
+    let installed = std::fs::read_to_string(site.path("run/secrets/uniclip/password"))?;
+    says(&installed, &["yet-another-"])
 }
 
 /// An apply that was stopped while it holds the lock.

@@ -28,7 +28,7 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArgument
     warn(&project, terminal);
     check_targets(&project, &arguments.options.wishes())?;
     let saved = arguments.plan.as_deref().map(SavedPlan::read).transpose()?;
-    let session = Session::open(&project, terminal, Keep::Yes)?;
+    let mut session = Session::open(&project, terminal, Keep::Yes)?;
     let lock = session.lock("apply", global)?;
     let (wishes, refresh) = match &saved {
         Some(saved) => (saved.wishes.wishes()?, saved.wishes.refresh),
@@ -57,6 +57,7 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &ApplyArgument
             return Ok(ExitCode::FAILURE);
         }
         // The world may have moved while the question stood.
+        session.look_at_the_vault_anew();
         let again = session.plan(&wishes, refresh).await?;
         if essence(&again.plan) != essence(&planned.plan) {
             let what = "Something moved while you were asked: the plan is another one now. Nothing was done";
@@ -139,6 +140,7 @@ async fn watch_interrupts(stop: Arc<AtomicBool>) {
         if stop.swap(true, Ordering::SeqCst) {
             std::process::exit(130);
         }
-        say("Interrupted: what runs is finished first, and nothing is begun after it. Once more to stop at once.");
+        // A switch that has our terminal hears an interrupt there by itself.
+        say("Interrupted: nothing is begun after what runs now. Once more to stop at once.");
     }
 }

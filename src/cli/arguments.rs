@@ -97,7 +97,7 @@ pub struct PlanOptions {
     /// Only this and what its file brings along, such as secret.db/password, file.secrets.yaml or host.vm
     #[arg(long = "target", value_name = "ADDRESS")]
     pub targets: Vec<Address>,
-    /// Without a sync of the vault, and without ssh
+    /// Sync the vault, and look at hosts over ssh; with --refresh=false neither
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
         require_equals = true, action = clap::ArgAction::Set)]
     pub refresh: bool,
@@ -206,7 +206,7 @@ pub struct ListArguments {
     Exit codes: 0 everything was compared; 1 something is not known or blocked; 2 with --detailed-exitcode, something \
     differs.")]
 pub struct StatusArguments {
-    /// Without a sync of the vault, and without ssh
+    /// Sync the vault, and look at hosts over ssh; with --refresh=false neither
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,
         require_equals = true, action = clap::ArgAction::Set)]
     pub refresh: bool,

@@ -69,7 +69,10 @@ fn started(
         (None, Some(with)) => Request::With(with),
         (None, None) => Request::Names(&options.names),
     };
-    let given = launch::given(&trusted.manifest, request, program, &options.as_file)?;
+    let given = launch::given(&trusted.manifest, request, program, &options.as_file).map_err(|error| match error {
+        LaunchError::NotDeclared(name) => Failed::Before(trusted.not_declared(&name)),
+        error => Failed::Launch(error),
+    })?;
     launch::check_program(program)?;
     let vault = vault(&trusted, global)?;
     let wanted: Vec<_> = given.iter().map(|given| (given.secret, given.item)).collect();

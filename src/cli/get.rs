@@ -10,7 +10,7 @@ use crate::cli::on_runtime;
 use crate::cli::project::Trusted;
 use crate::cli::session::tell_detour;
 use crate::cli::terminal::unbuffered;
-use crate::launch::{self, LaunchError};
+use crate::launch;
 
 pub fn run(global: &Global, options: &GetArguments) -> Result<ExitCode, Error> {
     if std::io::stdout().is_terminal() && !options.show {
@@ -19,7 +19,7 @@ pub fn run(global: &Global, options: &GetArguments) -> Result<ExitCode, Error> {
     }
     let trusted = Trusted::open(global)?;
     let secret = trusted.manifest.secrets.get(&options.name);
-    let item = &secret.ok_or_else(|| LaunchError::NotDeclared(options.name.clone()))?.item;
+    let item = &secret.ok_or_else(|| trusted.not_declared(&options.name))?.item;
     let vault = vault(&trusted, global)?;
     let value = on_runtime(async { Ok(launch::value(&vault, &options.name, item).await) })?;
     tell_detour(&vault, global.verbose > 0);

@@ -6,8 +6,10 @@ use std::path::{Path, PathBuf};
 
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
+use crate::launch::LaunchError;
 use crate::manifest::{self, Checked, Manifest, Surroundings};
 use crate::observe::Site;
+use crate::secret::SecretName;
 
 /// The name of a manifest that is found without being named.
 const FILE: &str = "secrets.manifest.yaml";
@@ -92,6 +94,15 @@ impl Trusted {
         let text = read(&whole)?;
         let manifest = manifest::parse(&path.display().to_string(), &text)?.manifest;
         Ok(Self { manifest, surroundings: surroundings(&whole)?, path })
+    }
+}
+
+impl Trusted {
+    /// That it declares no such secret. The manifest that lies about where somebody works may well, and is not meant.
+    #[must_use]
+    pub fn not_declared(&self, name: &SecretName) -> Error {
+        let what = LaunchError::NotDeclared(name.clone());
+        Error::new(what, format!("reconcile list --manifest {}", self.path.display()))
     }
 }
 

@@ -65,8 +65,16 @@ impl<'a> Session<'a> {
                 (None, Keep::No) => throwaway_key()?,
             }),
         };
-        let vault = Vault::open(&manifest.vault, &project.surroundings, terminal.interactive, key.at_hand());
+        let vault = vault(project, terminal, &key);
         Ok(Self { project, state, key, vault, terminal })
+    }
+
+    /// Has the next plan look at the vault as it is then. A file and bw are read once, and stay as they were; rbw is looked
+    /// at anew by itself, and the same one asks nobody twice.
+    pub fn look_at_the_vault_anew(&mut self) {
+        if !matches!(self.vault, Ok(Vault::Rbw(_))) {
+            self.vault = vault(self.project, self.terminal, &self.key);
+        }
     }
 
     /// The receipt of the last apply, or an empty one of a new lineage.
@@ -154,6 +162,10 @@ impl<'a> Session<'a> {
             let _ = self.state.record_proven(&mut proven);
         }
     }
+}
+
+fn vault(project: &Project, terminal: &Terminal, key: &Key) -> Result<Vault, Cause> {
+    Vault::open(&project.manifest().vault, &project.surroundings, terminal.interactive, key.at_hand())
 }
 
 /// Says, to whoever wants to be told more, why a slower way to the vault was taken than there is.
