@@ -31,7 +31,8 @@ pub struct Arguments {
 /// What applies to every command.
 #[derive(Debug, Clone, Args)]
 pub struct Global {
-    /// The manifest; else secrets.manifest.yaml here or in a directory above
+    /// The manifest; else secrets.manifest.yaml here or in a directory above. exec, get, shell-init and git-credential take
+    /// the one in $XDG_CONFIG_HOME/reconcile instead
     #[arg(long, global = true, env = "RECONCILE_MANIFEST", value_name = "FILE", value_hint = ValueHint::FilePath)]
     pub manifest: Option<PathBuf>,
     /// No colours, as with NO_COLOR
