@@ -154,7 +154,12 @@ fn is_trusted(place: &Path, uid: u32) -> bool {
 
 fn read(path: &Path) -> Result<String, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::plain(format!("{}: {error}", path.display()));
-    let found = fs::metadata(path).map_err(|error| failed(&error))?;
+    let found = fs::metadata(path).map_err(|error| match error.kind() {
+        std::io::ErrorKind::NotFound => {
+            Error::new(format!("there is no {}", path.display()), "--manifest FILE, or set RECONCILE_MANIFEST")
+        }
+        _ => failed(&error),
+    })?;
     if !found.is_file() {
         return Err(failed(&"it is not a file"));
     }

@@ -142,12 +142,14 @@ fn holder(path: &Path) -> Option<Holder> {
 }
 
 fn us(operation: &str) -> Holder {
+    let now = jiff::Timestamp::now();
+    let now = jiff::Timestamp::from_second(now.as_second()).unwrap_or(now);
     let user = std::env::var("USER").unwrap_or_else(|_| rustix::process::getuid().as_raw().to_string());
     let machine = rustix::system::uname().nodename().to_string_lossy().into_owned();
     Holder {
         id: std::process::id(),
         operation: operation.to_owned(),
         who: format!("{user}@{machine}"),
-        created: jiff::Timestamp::now().to_string(),
+        created: now.to_string(),
     }
 }
