@@ -102,6 +102,22 @@ impl Status {
         boot.chain(self.runtime.iter().map(|line| &line.in_vault))
     }
 
+    /// The same, each with what is to be seen to when it is not known or blocked: a secret, its file or its host.
+    pub fn placed(&self) -> impl Iterator<Item = (Address, &Standing)> {
+        let boot = self.boot.iter().flat_map(|line| {
+            let in_file = match &line.in_file {
+                Standing::Blocked { by: Blocker::Unknown(cause) } | Standing::Unknown { cause }
+                    if cause.is_of_the_item() =>
+                {
+                    Address::Secret(line.secret.clone())
+                }
+                _ => Address::File(line.file.clone()),
+            };
+            [(in_file, &line.in_file), (Address::Host(line.host.clone()), &line.on_host)]
+        });
+        boot.chain(self.runtime.iter().map(|line| (Address::Secret(line.secret.clone()), &line.in_vault)))
+    }
+
     /// Whether everything could be compared and nothing is in the way.
     #[must_use]
     pub fn is_complete(&self) -> bool {

@@ -1,5 +1,7 @@
 //! How far each secret has come, one line each: vault → file → host, with ages.
 
+mod end;
+
 use std::fmt::Write;
 
 use crate::observation::{Cause, Hidden};
@@ -36,8 +38,8 @@ pub fn status_text(status: &Status, context: &Context, now: i64, style: Style) -
     if !status.blocked.is_empty() || !status.notes.is_empty() {
         out.push('\n');
     }
-    let _ = writeln!(out, "{}", style.paint(Tone::Bold, &sum(status)));
-    for next in nexts(status) {
+    let _ = writeln!(out, "{}", style.paint(Tone::Bold, &end::sum(status)));
+    for next in end::nexts(status) {
         let _ = writeln!(out, "  → {next}");
     }
     out
@@ -184,56 +186,14 @@ fn since(time: Option<i64>, now: i64) -> Option<String> {
     u64::try_from(seconds).ok().map(ago)
 }
 
-/// The last line: what agrees, what does not, what is not known.
-fn sum(status: &Status) -> String {
-    let marks = status.boot.iter().map(|line| Mark::of(&line.in_file).max(Mark::of(&line.on_host)));
-    let marks: Vec<Mark> = marks.chain(status.runtime.iter().map(|line| Mark::of(&line.in_vault))).collect();
-    let count = |wanted: Mark| marks.iter().filter(|mark| **mark == wanted).count();
-    let all = marks.len();
-    if status.is_complete() && !status.differs() {
-        return match all {
-            1 => "The one secret is up to date.".to_owned(),
-            _ => format!("All {all} are up to date."),
-        };
-    }
-    let mut parts = vec![format!("{} of {all} up to date", count(Mark::Current))];
-    for (mark, what) in [(Mark::Differs, "not"), (Mark::Blocked, "blocked"), (Mark::Unknown, "not known")] {
-        if count(mark) > 0 {
-            parts.push(format!("{} {what}", count(mark)));
-        }
-    }
-    let text = format!("{}.", parts.join(", "));
-    match status.files.len() {
-        0 => text,
-        1 => format!("{text} 1 file of the dataset differs."),
-        files => format!("{text} {files} files of the dataset differ."),
-    }
-}
-
-/// What to do next, each once.
-fn nexts(status: &Status) -> Vec<String> {
-    let mut nexts = Vec::new();
-    if status.differs() {
-        nexts.push("reconcile plan says what an apply would do".to_owned());
-    }
-    for standing in status.standings() {
-        let next = match standing {
-            Standing::Unknown { cause } => cause.next(),
-            Standing::Blocked { by } => words::blocker("it", by).1,
-            Standing::Current | Standing::Differs { .. } => None,
-        };
-        nexts.extend(next.filter(|next| !nexts.contains(next)));
-    }
-    nexts
-}
-
 #[cfg(test)]
 mod tests {
     use std::collections::{BTreeMap, BTreeSet};
 
     use super::*;
+    use crate::address::Address;
     use crate::desired::VaultFacts;
-    use crate::plan::Blocker;
+    use crate::plan::{Blocked, Blocker};
     use crate::secret::SecretName;
     use crate::text::Untrusted;
 
@@ -332,6 +292,32 @@ Vault rbw · 4 items      Dataset d
         let text = shown(&status(vec![ahead]), 160);
         assert!(text.contains("with the vault   vm up to date with secrets.yaml\n"), "{text}");
         assert!(text.ends_with("The one secret is up to date.\n"), "{text}");
+    }
+
+    /// A command that is shown can be typed: it names the file, and stands with it.
+    #[test]
+    fn advice_names_what_it_is_about_and_stands_with_it() {
+        let by = || Blocker::FileBroken { problem: Untrusted::new("cut off") };
+        let broken = || Standing::Blocked { by: by() };
+        let mut status = status(vec![line("a", broken(), Standing::Current), line("b", broken(), Standing::Current)]);
+        let text = shown(&status, 160);
+        let advice = "reconcile apply --replace file.secrets.yaml\n";
+        assert_eq!(text.matches("--replace").count(), 1, "{text}");
+        assert!(text.ends_with(advice), "{text}");
+        let Ok(file) = "secrets.yaml".parse() else { panic!("a file") };
+        status.blocked = vec![Blocked { address: Address::File(file), by: by() }];
+        let text = shown(&status, 160);
+        assert_eq!(text.matches("--replace").count(), 1, "{text}");
+        assert!(text.contains(&format!("✗ file.secrets.yaml: cut off\n    → restore it, or write it anew: {advice}")));
+        assert!(!text.contains(" it\n"), "{text}");
+    }
+
+    #[test]
+    fn advice_about_an_item_names_its_secrets_and_about_the_vault_none() {
+        let empty = || Standing::Blocked { by: Blocker::Unknown(Cause::ItemEmpty { item: Untrusted::new("an item") }) };
+        let text =
+            shown(&status(vec![line("a", empty(), Standing::Current), line("b", empty(), Standing::Current)]), 160);
+        assert!(text.contains("  → secret.a, secret.b: fill it in the vault, or name"), "{text}");
     }
 
     #[test]
