@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 
 use rustix::io::Errno;
 
-use crate::address::{HostName, KeyPath};
+use crate::address::{FileName, HostName, KeyPath};
 use crate::digest::Digest;
 use crate::index::Index;
 use crate::manifest::{Manifest, Mode, Surroundings};
@@ -88,6 +88,17 @@ pub enum ActivateError {
         /// What it said.
         error: Errno,
     },
+}
+
+impl ActivateError {
+    /// What mends it where `file` is at fault; only who has its key can see that.
+    #[must_use]
+    pub fn next(&self, file: &FileName) -> Option<String> {
+        match self {
+            Self::Decrypt(error) if error.is_of_the_content() => Some(format!("reconcile apply --replace file.{file}")),
+            _ => None,
+        }
+    }
 }
 
 fn advice(error: Errno) -> &'static str {

@@ -21,7 +21,7 @@ use crate::tools::program::{self, Shown};
 use crate::tools::ssh::{Target, quoted};
 use crate::tools::together;
 
-use super::activate::{ToInstall, activate};
+use super::activate::{ActivateError, ToInstall, activate};
 use super::{Failure, Running, declared, verify};
 
 /// Where what a switch prints goes.
@@ -184,7 +184,11 @@ impl Switching<'_> {
         let secrets = ToInstall::of_manifest(self.manifest, self.name, self.surroundings)
             .map_err(|cause| Failure::new(cause.to_string(), cause.next().as_deref()))?;
         let symlink = symlink.path(self.surroundings)?;
-        activate(&sops, &identities, &secrets, &symlink)?;
+        let failed = |error: ActivateError| {
+            let next = error.next(file);
+            Failure { next, ..Failure::from(error) }
+        };
+        activate(&sops, &identities, &secrets, &symlink).map_err(failed)?;
         Ok(())
     }
 

@@ -3,7 +3,7 @@
 use std::process::ExitCode;
 
 use crate::address::FileName;
-use crate::apply::activate::{ToInstall, activate};
+use crate::apply::activate::{ActivateError, ToInstall, activate};
 use crate::cli::arguments::ActivateArguments;
 use crate::cli::error::Error;
 use crate::cli::terminal::say;
@@ -35,7 +35,12 @@ pub fn run(arguments: &ActivateArguments) -> Result<ExitCode, Error> {
     let failed = |error: &dyn std::fmt::Display| Error::plain(format!("{}: {error}", age_key_file.display()));
     let text = std::fs::read(age_key_file).map(zeroize::Zeroizing::new).map_err(|error| failed(&error))?;
     let identities = Identities::read(&text).map_err(|error| failed(&error))?;
-    let activated = activate(&sops, &identities, &secrets, symlink_path).map_err(Error::plain)?;
+    // In one line: of a host that is switched over ssh, the last is shown.
+    let failed = |error: ActivateError| match error.next(name) {
+        Some(next) => Error::plain(format!("{error}: {next}, where the manifest is")),
+        None => Error::plain(error),
+    };
+    let activated = activate(&sops, &identities, &secrets, symlink_path).map_err(failed)?;
     say(&format!(
         "{} secrets in generation {} behind {}",
         activated.secrets,

@@ -62,7 +62,12 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &AdoptArgument
     }
     session.state.write_receipt(&mut receipt)?;
     let names: Vec<String> = names.iter().map(ToString::to_string).collect();
-    print(&format!("Adopted {} in {file}. Nothing was written but the receipt.\n", names.join(", ")))?;
+    print(&format!(
+        "Adopted {} in {file}. Nothing was written but the receipt.\n\
+         Whether it decrypts could not be checked without the key of its hosts; if one cannot activate it:\n  \
+         reconcile apply --replace file.{file}\n",
+        names.join(", ")
+    ))?;
     Ok(ExitCode::SUCCESS)
 }
 

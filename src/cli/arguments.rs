@@ -108,7 +108,7 @@ pub struct PlanOptions {
     /// Lose this key that somebody else put into a sops file, such as key.secrets.yaml/old
     #[arg(long = "destroy-foreign", value_name = "ADDRESS")]
     pub destroy_foreign: Vec<Address>,
-    /// Write this broken sops file anew, such as file.secrets.yaml
+    /// Write this sops file anew, also a broken one, such as file.secrets.yaml
     #[arg(long = "replace", value_name = "ADDRESS")]
     pub replace: Vec<Address>,
     /// Leave the hosts as they are

@@ -156,6 +156,8 @@ fn look_at_file(
     match state {
         FileState::Sops(sops) => {
             reasons.extend(recipients_changed(inputs, hosts, trusts, sops));
+            let replaced = inputs.wishes.replace.contains(&Address::File(file.clone()));
+            reasons.extend(replaced.then_some(Reason::Replaced));
             // Also with a vault that cannot be asked: nothing may build upon a file that is not the one we wrote.
             match inputs.receipt.written(file) {
                 Some(written) if written.digest == sops.digest => {}

@@ -15,6 +15,7 @@
 //! | `moved`, or another `key:` | update | `Renamed` | keys |
 //! | file is not the one we wrote, each key is | update (drift) | `FileEditedOutside` | files |
 //! | file broken, or of key groups | blocked, or update on request | `FileBroken`, `KeyGroups` | files |
+//! | file is as it should be | update on request | `Replaced` | files |
 //! | recipients are not the hosts' accepted keys | update | `RecipientsChanged` | files |
 //! | a host's key is not the accepted one | blocked | `HostKeyChanged`, `HostKeyUnverified` | trust |
 //! | dataset file is not its source | update | `SourceChanged` | public |
@@ -69,7 +70,7 @@ pub struct Wishes {
     pub accept_recipients: BTreeSet<HostName>,
     /// `--destroy-foreign`: keys of others that may be lost.
     pub destroy_foreign: BTreeSet<Address>,
-    /// `--replace`: broken files that may be written anew.
+    /// `--replace`: files that are written anew, broken or not.
     pub replace: BTreeSet<Address>,
     /// `--no-switch`: hosts are left as they are.
     pub no_switch: bool,

@@ -87,6 +87,8 @@ pub enum Reason {
     WrongType,
     /// The file is cut off, has conflict markers or is none of sops; replaced because `--replace` names it.
     FileBroken,
+    /// It is written anew because `--replace` names it, whatever it holds: what does not decrypt looks like what does.
+    Replaced,
     /// What the manifest says of owner, mode, units or binding is not what the index says.
     DeclarationChanged,
     /// It had another name.

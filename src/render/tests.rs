@@ -88,6 +88,7 @@ fn row(reason: &Reason) -> (&'static str, &'static str, Action, Details) {
         Reason::FileEditedOutside => ("file-edited-outside", FILE, update, sops()),
         Reason::WrongType => ("wrong-type", SECRET, update, secret()),
         Reason::FileBroken => ("file-broken", FILE, update, sops()),
+        Reason::Replaced => ("replaced", FILE, update, sops()),
         Reason::DeclarationChanged => ("declaration-changed", SECRET, update, secret()),
         Reason::Renamed { .. } => ("renamed", SECRET, update, secret()),
         Reason::RecipientsChanged { .. } => ("recipients-changed", FILE, update, sops()),
@@ -120,6 +121,7 @@ fn each_reason_is_a_sentence() {
         Reason::FileEditedOutside,
         Reason::WrongType,
         Reason::FileBroken,
+        Reason::Replaced,
         Reason::DeclarationChanged,
         Reason::Renamed { from: parsed("old/name") },
         Reason::RecipientsChanged {

@@ -17,6 +17,7 @@ pub(super) fn reason(reason: &Reason) -> String {
         Reason::FileEditedOutside => "the file was edited outside of reconcile".to_owned(),
         Reason::WrongType => "it is no text there, and no host would install it".to_owned(),
         Reason::FileBroken => "the file is broken; you asked to replace it".to_owned(),
+        Reason::Replaced => "you asked to write it anew".to_owned(),
         Reason::DeclarationChanged => "its declaration changed; nothing is encrypted for that".to_owned(),
         Reason::Renamed { from } => format!("it was called {from}"),
         Reason::RecipientsChanged { added, removed } => recipients(added, removed),

@@ -63,6 +63,17 @@ pub enum DecryptError {
     Mac,
 }
 
+impl DecryptError {
+    /// Whether the file opens, and what it holds was changed or stands there as we do not read it: written anew, it is well.
+    #[must_use]
+    pub fn is_of_the_content(&self) -> bool {
+        match self {
+            Self::Value { .. } | Self::NotEncrypted { .. } | Self::Clear { .. } | Self::Rule | Self::Mac => true,
+            Self::Read(_) | Self::NoIdentity { .. } | Self::KeyGroups => false,
+        }
+    }
+}
+
 fn listed(recipients: &[Untrusted]) -> String {
     if recipients.is_empty() {
         return "no age recipient at all".to_owned();

@@ -182,3 +182,25 @@ fn an_index_gives_no_mode_that_the_manifest_could_not() -> Outcome {
     }
     Ok(())
 }
+
+#[test]
+fn a_value_that_does_not_decrypt_is_mended_by_writing_its_file_anew() -> Outcome {
+    let mut scene = Scene::new(&[("a", "one")])?;
+    let file: FileName = "secrets.yaml".parse()?;
+    scene.activate(&[secret("a")])?;
+    // Two values in each other's place: nobody without the key sees it.
+    let text = String::from_utf8(scene.encrypted(&[("a", "one"), ("b", "two")])?)?;
+    let value = |key: &str| text.lines().find_map(|line| line.strip_prefix(key)).unwrap_or_default().to_owned();
+    let (a, b) = (value("a: "), value("b: "));
+    scene.sops = text.replace(&a, "?").replace(&b, &a).replace('?', &b).into_bytes();
+    let refused = scene.activate(&[secret("a")]).map_err(|error| (error.to_string(), error.next(&file)));
+    let Err((what, next)) = refused else { return Err("it was activated".into()) };
+    assert!(what.contains("does not decrypt"), "{what}");
+    assert_eq!(next.as_deref(), Some("reconcile apply --replace file.secrets.yaml"));
+    assert_eq!(fs::read_to_string(scene.symlink().join("a"))?, "one");
+    // A key that is not the file's, or one that is not in it, is no fault of what it holds.
+    scene.sops = Scene::new(&[("a", "one")])?.sops;
+    let other = scene.activate(&[secret("a")]).map_err(|error| error.next(&file));
+    assert_eq!(other, Err(None));
+    Ok(())
+}

@@ -252,6 +252,27 @@ fn file_broken() {
     assert!(plan.blocked.is_empty(), "{plan:#?}");
 }
 
+/// Nobody without its key can see that a value does not decrypt: a file that looks right is written anew on request.
+#[test]
+fn replaced() {
+    let mut world = World::settled(MANIFEST);
+    world.wishes.replace.insert(Address::File(sops()));
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &Address::File(sops())), BTreeSet::from([Reason::Replaced]));
+    assert_eq!(kinds(&plan), ["collect secrets.yaml", "encrypt secrets.yaml", "index", "switch vm", "verify vm"]);
+    assert!(!Reason::Replaced.is_drift());
+
+    // What stands in the way of any other encryption stands in the way of this one.
+    let vault = std::mem::take(&mut world.vault);
+    assert_untouched(&world.plan());
+    world.vault = vault;
+    world.on(&host("vm"), |state| state.identity = Observation::Known(IdentityState::Present(recipient(OTHER_KEY))));
+    assert_untouched(&world.plan());
+    world.wishes.accept_recipients.insert(host("vm"));
+    world.sops(&sops(), |sops| sops.leaves.extend([(KeyPath::new(["theirs"]), leaf("theirs"))]));
+    assert_untouched(&world.plan());
+}
+
 #[test]
 fn key_groups() {
     let mut world = World::settled(MANIFEST);

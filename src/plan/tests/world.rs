@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::actual::{Activation, Actual, FileState, HostState, IdentityState, IndexState, Installed, InstalledState};
-use crate::address::{FileName, HostName, KeyPath};
+use crate::address::{Address, FileName, HostName, KeyPath};
 use crate::desired::{Desired, Item, ItemIdentity, Revision, Source, ValueFacts, VaultFacts};
 use crate::digest::Digest;
 use crate::index::Index;
@@ -263,6 +263,8 @@ impl World {
             Step::Collect { .. } => {}
             Step::Encrypt { file, recipients, .. } => {
                 let digest = self.encrypt(file, recipients);
+                // A wish is of one apply.
+                self.wishes.replace.remove(&Address::File(file.clone()));
                 encrypted.insert(file.clone(), digest);
             }
             Step::Index { files, .. } => {
