@@ -342,7 +342,7 @@ pub(super) struct SopsSource {
     pub(super) group: Option<String>,
     /// Its mode, quoted and octal, such as `"0400"`.
     #[schemars(regex(pattern = r"^0?[0-7]{3}$"))]
-    #[schemars(extend("patternErrorMessage" = "a mode is quoted and octal, such as \"0400\""))]
+    #[schemars(extend("patternErrorMessage" = "a mode is quoted, octal and at most \"0777\", such as \"0400\""))]
     #[schemars(example = &"0400", example = &"0440")]
     pub(super) mode: Option<String>,
     /// Units that restart when it changes.

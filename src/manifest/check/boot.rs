@@ -91,7 +91,7 @@ fn mode(check: &mut Checker<'_>, at: &[&str], text: &str) -> Option<Mode> {
     let mode = u16::from_str_radix(text, 8).ok().filter(|mode| is_octal && *mode <= 0o777);
     let Some(mode) = mode else {
         let message = format!("\"{}\" is no mode", printable(text));
-        check.error(At::Value, at, "mode", message, "a mode is quoted and octal, such as \"0400\"");
+        check.error(At::Value, at, "mode", message, "a mode is quoted, octal and at most \"0777\", such as \"0400\"");
         return None;
     };
     if mode & 0o007 != 0 {
