@@ -158,7 +158,7 @@ pub(super) fn decide(
     if value.is_none() && !proven {
         return Verdict::Unseen(Cause::NotLookedAt);
     }
-    let reasons = reasons(inputs, file, &origin, name, value);
+    let reasons = reasons(inputs, file, &origin, name, Some(item));
     let recorded = origin.record().filter(|_| proven).map(|record| record.fingerprint);
     let fingerprint = value.map(|value| value.fingerprint).or(recorded);
     match (reasons.is_empty(), fingerprint) {
@@ -197,8 +197,9 @@ fn reasons(
     file: &FileName,
     origin: &Origin<'_>,
     name: &SecretName,
-    value: Option<&ValueFacts>,
+    item: Option<&Item>,
 ) -> BTreeSet<Reason> {
+    let value = item.and_then(|item| item.value.as_ref()?.known());
     let mut reasons = BTreeSet::new();
     match origin {
         Origin::Missing { removed } => {
@@ -240,9 +241,12 @@ fn reasons(
             }
         }
     }
-    if let (Some(record), Some(value)) = (origin.record(), value) {
+    if let (Some(record), Some(item), Some(value)) = (origin.record(), item, value) {
         match compare(record, name, value) {
             Comparison::Same => {}
+            Comparison::Different if record.item != item.identity => {
+                reasons.insert(Reason::OtherItem);
+            }
             Comparison::Different => {
                 reasons.insert(Reason::ValueChanged);
             }

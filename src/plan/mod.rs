@@ -10,6 +10,7 @@
 //! | key recorded as ours, no longer declared | destroy | `KeyUndeclared` | keys |
 //! | key not ours and not declared | blocked, or destroy on request | `ForeignKey` | keys |
 //! | revision and fingerprint differ | update | `ValueChanged` | keys |
+//! | the same, and the item or field is another one | update | `OtherItem` | keys |
 //! | no receipt for it, or under another key | update | `NeverRecorded`, `OtherFingerprintKey` | keys |
 //! | ciphertext is not the one we wrote | update (drift) | `EditedOutside`, `WrongType` | keys |
 //! | `moved`, or another `key:` | update | `Renamed` | keys |

@@ -75,6 +75,8 @@ pub enum Reason {
     ForeignKey,
     /// The vault's value is another than the one we wrote.
     ValueChanged,
+    /// The manifest names another item or field than the one we wrote it from, and that one has another value.
+    OtherItem,
     /// No receipt knows it: what it holds cannot be told.
     NeverRecorded,
     /// The receipt was made under another fingerprint key: what it holds cannot be told.

@@ -11,6 +11,7 @@ pub(super) fn reason(reason: &Reason) -> String {
         Reason::KeyUndeclared => "it is no longer declared".to_owned(),
         Reason::ForeignKey => "somebody else put it there; you asked to destroy it".to_owned(),
         Reason::ValueChanged => "its value changed in the vault".to_owned(),
+        Reason::OtherItem => "it comes from another item or field of the vault than before".to_owned(),
         Reason::NeverRecorded => "never recorded here, so what it holds cannot be told".to_owned(),
         Reason::OtherFingerprintKey => "recorded under another fingerprint key".to_owned(),
         Reason::EditedOutside => "edited outside of reconcile".to_owned(),

@@ -183,6 +183,23 @@ fn value_changed() {
     assert_eq!(kinds(&plan), ["collect secrets.yaml", "encrypt secrets.yaml", "index", "switch vm", "verify vm"]);
 }
 
+/// Nothing changed in the vault: the manifest names another item of it.
+#[test]
+fn other_item() {
+    let mut world = World::settled(MANIFEST);
+    let other = MANIFEST.replace("  a: {item: a,", "  a: {item: d,");
+    world.vault.insert("d".to_owned(), b"value of a".to_vec());
+    world.declare(&other);
+    assert_eq!(world.plan().counts().encrypt, 0, "it has the same value");
+    world.vault.insert("d".to_owned(), b"value of d".to_vec());
+    let plan = world.plan();
+    assert_eq!(reasons(&plan, &secret("a")), BTreeSet::from([Reason::OtherItem]));
+    assert_eq!(plan.counts().encrypt, 1);
+    world.carry_out(&plan);
+    world.vault.insert("d".to_owned(), b"rotated".to_vec());
+    assert_eq!(reasons(&world.plan(), &secret("a")), BTreeSet::from([Reason::ValueChanged]));
+}
+
 #[test]
 fn never_recorded() {
     let mut world = World::settled(MANIFEST);
