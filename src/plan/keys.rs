@@ -290,7 +290,12 @@ pub(super) fn unclaimed(inputs: Inputs<'_>, file: &FileName, held: &Held<'_>) ->
             None => Unclaimed::Foreign(address, Blocker::ForeignKey),
         }
     };
-    held.leaves().filter(|(key, _)| !claimed.contains(key)).map(decide).collect()
+    // What is left of a map in which a declared key belongs holds nothing that could be lost.
+    let is_filled = |(key, leaf): &(&KeyPath, &Leaf)| {
+        let is_above = |claimed: &&KeyPath| claimed.components().starts_with(key.components());
+        leaf.kind == LeafKind::Nothing && claimed.iter().any(is_above)
+    };
+    held.leaves().filter(|(key, _)| !claimed.contains(key)).filter(|leaf| !is_filled(leaf)).map(decide).collect()
 }
 
 /// Whether `--destroy-foreign` names this key. The address is compared as it is printed, and must fit one key only: what

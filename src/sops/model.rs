@@ -55,6 +55,8 @@ pub enum LeafKind {
     Time,
     /// `type:comment`
     Comment,
+    /// `null`, `{}` or `[]`, never encrypted: it holds nothing.
+    Nothing,
     /// Not encrypted. The empty string is written so, too.
     Clear,
 }

@@ -262,7 +262,7 @@ const OTHER_TOOLS: [(&[u8], &str); 8] = [
 /// What a leaf shows.
 fn shown(leaf: &RawLeaf<'_>) -> Result<Leaf, ReadError> {
     let (text, kind, length) = match &leaf.content {
-        Content::Nothing(text) => (*text, LeafKind::Clear, text.len()),
+        Content::Nothing(text) => (*text, LeafKind::Nothing, text.len()),
         Content::Scalar(text, _) if text.starts_with(PREFIX) => {
             let sealed =
                 Sealed::parse(text).ok_or_else(|| ReadError::Value { key: leaf.path.joined(), line: leaf.line })?;

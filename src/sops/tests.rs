@@ -287,6 +287,7 @@ fn foreign_keys_lists_and_documents_are_seen() -> Outcome {
     let paths: Vec<_> = seen.leaves.keys().map(|key| key.joined().printable()).collect();
     assert_eq!(paths, ["(document 2)/a", "a", "e", "l/0", "l/1/j", "l/1/k"]);
     assert_eq!(seen.leaves[&path("e")].length, 4, "null is no empty value");
+    assert_eq!(seen.leaves[&path("e")].kind, LeafKind::Nothing);
     Ok(())
 }
 

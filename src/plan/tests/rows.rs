@@ -152,6 +152,28 @@ fn foreign_key() {
     assert!(plan.blocked.is_empty());
 }
 
+/// The map of a secret that somebody removed by hand is left behind, empty: nobody loses it, and the secret comes back.
+#[test]
+fn what_is_left_of_a_declared_keys_map_is_nobodys() {
+    let left = |at: KeyPath, kind| {
+        let mut world = World::settled(MANIFEST);
+        world.sops(&sops(), |sops| {
+            sops.leaves.remove(&KeyPath::new(["b", "c"]));
+            sops.leaves.insert(at, Leaf { digest: Digest::of(b"{}"), kind, length: 2 });
+            sops.digest = Digest::of(b"cut");
+        });
+        world.plan()
+    };
+    let plan = left(KeyPath::new(["b"]), LeafKind::Nothing);
+    assert!(plan.blocked.is_empty(), "{plan:#?}");
+    assert_eq!(reasons(&plan, &secret("b/c")), BTreeSet::from([Reason::RemovedOutside]));
+    assert_eq!((plan.counts().encrypt, plan.counts().destroy), (1, 0));
+    // A text in its place is somebody's, and so is what lies on the way to nothing that is declared.
+    assert_untouched(&left(KeyPath::new(["b"]), LeafKind::Str));
+    assert_untouched(&left(KeyPath::new(["b"]), LeafKind::Clear));
+    assert_untouched(&left(KeyPath::new(["theirs"]), LeafKind::Nothing));
+}
+
 /// What is printed of a key may be cut or escaped: a wish that fits two keys gives up neither.
 #[test]
 fn a_foreign_key_is_given_up_only_by_an_address_of_its_own() {
