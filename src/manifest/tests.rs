@@ -94,7 +94,7 @@ fn every_mistake_has_its_rule() {
         (sops("").replace("{age_key_of: vm}", "{age_key_of: vm}, x: {copy: ~/.ssh/id_ed25519}"), vec!["private-key"]),
         (sops("").replace("{rbw: {}}", "{rbw: {}, bw: {}}"), vec!["several"]),
         (sops("").replace("{rbw: {}}", "{rbw: {unlock: pinentri}}"), vec!["value"]),
-        (format!("{}moved: [{{from: a, to: b}}]\n", sops("")), vec!["unknown-secret", "moved"]),
+        (format!("{}moved: [{{from: a, to: b}}]\n", sops("")), vec!["moved", "moved"]),
     ] {
         let mut found = codes(&text);
         let mut expected = expected;
@@ -171,7 +171,8 @@ fn a_secret_may_have_moved_more_than_once() {
     assert_eq!(codes(&moves("{from: x, to: y}, {from: y, to: a}")), [] as [&str; 0]);
     assert_eq!(codes(&moves("{from: y, to: a}, {from: x, to: y}")), [] as [&str; 0]);
     assert_eq!(codes(&moves("{from: x, to: y}, {from: y, to: x}")), ["moved", "moved"]);
-    assert_eq!(codes(&moves("{from: x, to: y}, {from: y, to: b}")), ["unknown-secret"]);
+    assert_eq!(codes(&moves("{from: x, to: y}, {from: y, to: b}")), ["moved"]);
+    assert!(parse("test", &moves("{from: x, to: y}, {from: y, to: b}")).is_ok(), "where it ended is gone since");
 }
 
 /// Cuts, doubles and exchanges lines and characters of a valid manifest: whatever comes of it is taken, or refused with

@@ -282,8 +282,12 @@ fn moved(check: &mut Checker<'_>, source: Vec<MovedSource>) -> Vec<Moved> {
         let way = std::iter::successors(Some(to), |name| onwards(name)).take(moved.len());
         if way.into_iter().any(|name| name == from) {
             check.error(At::Value, &path, "moved", format!("\"{from}\" moves in a circle"), "remove an entry");
-        } else if onwards(to).is_none() {
-            check.unknown(&path, "unknown-secret", "secret", to.as_str(), &["secrets"]);
+        } else if onwards(to).is_none() && !declared.contains(to.as_str()) {
+            // Of a secret that went after it had moved: nothing follows from it any more.
+            let near = suggestion(to.as_str(), &declared.iter().copied().collect::<Vec<_>>());
+            let near = near.map(|near| format!(", or did you mean `{near}`?")).unwrap_or_default();
+            let message = format!("\"{to}\" is not declared, so this moves nothing");
+            check.warning(&path, "moved", message, &format!("remove this entry{near}"));
         }
     }
     moved.into_iter().map(|(_, moved)| moved).collect()
