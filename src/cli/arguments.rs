@@ -205,7 +205,7 @@ pub struct ListArguments {
 #[derive(Debug, Args)]
 #[command(after_help = "Nobody is asked for anything: with a locked vault, what its items' versions tell is told. \
     Exit codes: 0 everything was compared; 1 something is not known or blocked; 2 with --detailed-exitcode, something \
-    differs.")]
+    differs and nothing is blocked.")]
 pub struct StatusArguments {
     /// Sync the vault, and look at hosts over ssh; with --refresh=false neither
     #[arg(long, value_name = "BOOL", default_value = "true", default_missing_value = "true", num_args = 0..=1,

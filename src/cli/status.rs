@@ -9,7 +9,7 @@ use crate::cli::plan::context;
 use crate::cli::project::Project;
 use crate::cli::session::{Keep, Session, warn};
 use crate::cli::terminal::{Terminal, print};
-use crate::plan::{Inputs, Status, Wishes, status};
+use crate::plan::{Inputs, Plan, Status, Wishes, status};
 use crate::render::{json, status_text};
 
 pub async fn run(global: &Global, terminal: &Terminal, arguments: &StatusArguments) -> Result<ExitCode, Error> {
@@ -35,13 +35,15 @@ pub async fn run(global: &Global, terminal: &Terminal, arguments: &StatusArgumen
         print(&status_text(&status, &context(&project, &planned), now, terminal.style))?;
     }
     session.record_proven(observed);
-    Ok(exit_code(&status, arguments.detailed_exitcode))
+    Ok(exit_code(&status, &planned.plan, arguments.detailed_exitcode))
 }
 
-fn exit_code(status: &Status, detailed: bool) -> ExitCode {
-    match (status.is_complete(), status.differs()) {
-        (_, true) if detailed => ExitCode::from(2),
-        (false, _) => ExitCode::FAILURE,
-        (true, _) => ExitCode::SUCCESS,
+/// As a plan has it: what is blocked comes first. What only a status looks at, it adds.
+fn exit_code(status: &Status, plan: &Plan, detailed: bool) -> ExitCode {
+    match (plan.blocked.is_empty(), status.differs(), status.is_complete()) {
+        (false, ..) => ExitCode::FAILURE,
+        (true, true, _) if detailed => ExitCode::from(2),
+        (true, _, false) => ExitCode::FAILURE,
+        (true, _, true) => ExitCode::SUCCESS,
     }
 }

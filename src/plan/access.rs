@@ -6,12 +6,12 @@ use std::collections::{BTreeMap, BTreeSet};
 use serde::Serialize;
 
 use crate::actual::FileState;
-use crate::address::{FileName, HostName};
+use crate::address::{FileName, HostName, KeyPath};
 use crate::manifest::{BootDelivery, DatasetFile, Host, Manifest, Mode, RecipientSource, Switch};
 use crate::observation::{Cause, Observation};
 use crate::receipt::Receipt;
 use crate::secret::SecretName;
-use crate::sops::{Recipient, SopsFile};
+use crate::sops::{LeafKind, Recipient, SopsFile};
 use crate::text::Untrusted;
 
 /// Who has access to what.
@@ -32,6 +32,9 @@ pub struct Decrypts {
     pub file: FileSeen,
     /// Whoever can, or should.
     pub keys: Vec<KeyHolder>,
+    /// What it holds beside what is declared: secrets that no longer are, and keys of somebody else. Whoever decrypts
+    /// it reads them, too.
+    pub undeclared: BTreeSet<Untrusted>,
 }
 
 /// What there was to be looked at.
@@ -191,7 +194,26 @@ impl Sources<'_> {
             .map(|key| KeyHolder { holder: Holder::Undeclared, key: Some(key.clone()), in_file: Some(true) })
             .collect();
         keys.extend(undeclared);
-        Decrypts { file: seen, keys }
+        Decrypts { file: seen, keys, undeclared: sops.map(|sops| self.undeclared(file, sops)).unwrap_or_default() }
+    }
+
+    /// What a file holds and no declared secret claims, by its key or by a name that it had.
+    fn undeclared(self, file: &FileName, sops: &SopsFile) -> BTreeSet<Untrusted> {
+        let declared: Vec<_> = self.manifest.boot_secrets(file).collect();
+        let written = self.receipt.written(file).map(|written| written.keys.as_slice()).unwrap_or_default();
+        let leaves = sops.leaves.iter().filter(|(_, leaf)| leaf.kind != LeafKind::Comment);
+        let unclaimed = leaves.filter(|(key, _)| !declared.iter().any(|(.., boot)| boot.key == **key));
+        let name = |key: &KeyPath| match written.iter().find(|record| record.key == *key) {
+            Some(record) => {
+                let moved = &self.manifest.moved;
+                let next = |name: &SecretName| moved.iter().find(|moved| moved.from == *name).map(|moved| &moved.to);
+                let names = std::iter::successors(Some(&record.secret), |name| next(name)).take(moved.len() + 1);
+                let is_declared = names.into_iter().any(|known| declared.iter().any(|(name, ..)| *name == known));
+                (!is_declared).then(|| Untrusted::new(record.secret.as_str()))
+            }
+            None => Some(key.joined()),
+        };
+        unclaimed.filter_map(|(key, _)| name(key)).collect()
     }
 
     fn of_host(self, file: &FileName, name: &HostName, sops: Option<&SopsFile>) -> Option<KeyHolder> {

@@ -10,8 +10,8 @@ use crate::address::{Address, FileName, HostName};
 use crate::manifest::{BootDelivery, Host, RuntimeDelivery, Secret};
 use crate::observation::{Cause, Observation};
 use crate::plan::hosts::differences_of;
-use crate::plan::keys::{self, Held, Verdict};
-use crate::plan::{Blocked, Blocker, Difference, Inputs, Note, Plan, Reason, files};
+use crate::plan::keys::{self, Held, Unclaimed, Verdict};
+use crate::plan::{Blocked, Blocker, Change, Difference, Inputs, Note, Plan, Reason, files};
 use crate::secret::SecretName;
 use crate::text::Untrusted;
 
@@ -24,7 +24,11 @@ pub struct Status {
     pub runtime: Vec<RuntimeLine>,
     /// Files of the dataset that are not as they should be, other than by a secret.
     pub files: BTreeMap<FileName, BTreeSet<Reason>>,
-    /// What of a host or file is in the way of the next apply.
+    /// What a sops file still holds of secrets that are no longer declared.
+    pub undeclared: BTreeMap<FileName, BTreeSet<SecretName>>,
+    /// What else the next apply changes, and no line tells.
+    pub pending: BTreeMap<Address, BTreeSet<Reason>>,
+    /// What of a host or file, or of a key of somebody else, is in the way of the next apply.
     pub blocked: Vec<Blocked>,
     /// What else was seen of the hosts.
     pub notes: BTreeSet<Note>,
@@ -128,14 +132,15 @@ impl Status {
     /// Whether anything is known to differ.
     #[must_use]
     pub fn differs(&self) -> bool {
-        !self.files.is_empty() || self.standings().any(|standing| matches!(standing, Standing::Differs { .. }))
+        let beside = !self.files.is_empty() || !self.undeclared.is_empty() || !self.pending.is_empty();
+        beside || self.standings().any(|standing| matches!(standing, Standing::Differs { .. }))
     }
 }
 
 /// Decides how far everything has come; `plan` is the one of the same inputs.
 #[must_use]
 pub fn status(inputs: Inputs<'_>, plan: &Plan) -> Status {
-    let of_place = |address: &Address| matches!(address, Address::Host(_) | Address::File(_));
+    let of_place = |address: &Address| !matches!(address, Address::Secret(_));
     let in_the_way = plan.blocked.iter().filter(|blocked| {
         // An unknown host is told on its lines, and what waits for something else says nothing new.
         let told = matches!((&blocked.address, &blocked.by), (Address::Host(_), Blocker::Unknown(_)));
@@ -145,13 +150,46 @@ pub fn status(inputs: Inputs<'_>, plan: &Plan) -> Status {
         Address::File(file) => Some((file.clone(), change.reasons.clone())),
         _ => None,
     });
+    let boot = boot_lines(inputs);
     Status {
-        boot: boot_lines(inputs),
+        pending: pending(plan, &boot),
+        boot,
         runtime: runtime_lines(inputs),
         files: files.collect(),
+        undeclared: undeclared(inputs),
         blocked: in_the_way.cloned().collect(),
         notes: plan.notes.iter().filter(|note| is_of_host(note)).cloned().chain(rbw_unseen(inputs)).collect(),
     }
+}
+
+/// What the sops files hold that was ours and is declared no more.
+fn undeclared(inputs: Inputs<'_>) -> BTreeMap<FileName, BTreeSet<SecretName>> {
+    let of_file = |file: &FileName| {
+        let gone = keys::unclaimed(inputs, file, &Held::of(inputs, file)).into_iter().filter_map(|key| match key {
+            Unclaimed::Ours { name, .. } => Some(name),
+            Unclaimed::Released(_) | Unclaimed::Foreign(..) => None,
+        });
+        (file.clone(), gone.collect::<BTreeSet<_>>())
+    };
+    let files = inputs.manifest.sops_files().into_keys().map(of_file);
+    files.filter(|(_, gone)| !gone.is_empty()).collect()
+}
+
+/// What a plan changes and neither the line of a secret nor that of a file tells.
+fn pending(plan: &Plan, boot: &[BootLine]) -> BTreeMap<Address, BTreeSet<Reason>> {
+    let follows = |reason: &Reason| matches!(reason, Reason::FileChanges | Reason::KeyUndeclared);
+    let told = |change: &Change| match &change.address {
+        Address::File(_) => true,
+        Address::Secret(name) => {
+            boot.iter().any(|line| line.secret == *name && matches!(line.in_file, Standing::Differs { .. }))
+        }
+        Address::Host(host) => {
+            boot.iter().any(|line| line.host == *host && matches!(line.on_host, Standing::Differs { .. }))
+        }
+        Address::Key(..) => false,
+    };
+    let untold = plan.changes.iter().filter(|change| !change.reasons.iter().any(follows) && !told(change));
+    untold.map(|change| (change.address.clone(), change.reasons.clone())).collect()
 }
 
 fn is_of_host(note: &Note) -> bool {

@@ -46,6 +46,11 @@ fn decrypting(decrypts: &Decrypts, style: Style) -> String {
             let _ = writeln!(out, "  {label} {host} can decrypt what is not declared for it: {}", secrets.join(", "));
         }
     }
+    if !decrypts.undeclared.is_empty() {
+        let names: Vec<String> = decrypts.undeclared.iter().map(crate::text::Untrusted::printable).collect();
+        let label = super::warning_label(style);
+        let _ = writeln!(out, "  {label} whoever decrypts it also reads what is not declared: {}", names.join(", "));
+    }
     if decrypts.keys.iter().any(|key| key.holder == Holder::Undeclared) {
         let _ = writeln!(out, "  {} nobody declares one of its keys (reconcile plan)", super::warning_label(style));
     }

@@ -21,6 +21,16 @@ pub fn status_text(status: &Status, context: &Context, now: i64, style: Style) -
         let why: Vec<String> = reasons.iter().map(words::reason).collect();
         let _ = writeln!(out, "{} file.{file}: {}", style.paint(Tone::Update, "~"), why.join("; "));
     }
+    for (file, secrets) in &status.undeclared {
+        for secret in secrets {
+            let mark = style.paint(Tone::Destroy, "-");
+            let _ = writeln!(out, "{mark} {secret}: no longer declared, still in {file}; the next apply removes it");
+        }
+    }
+    for (address, reasons) in &status.pending {
+        let why: Vec<String> = reasons.iter().map(words::reason).collect();
+        let _ = writeln!(out, "{} {address}: {}", style.paint(Tone::Update, "~"), why.join("; "));
+    }
     out.push('\n');
     for blocked in &status.blocked {
         let address = blocked.address.to_string();
@@ -223,7 +233,15 @@ mod tests {
     }
 
     fn status(boot: Vec<BootLine>) -> Status {
-        Status { boot, runtime: Vec::new(), files: BTreeMap::new(), blocked: Vec::new(), notes: BTreeSet::new() }
+        Status {
+            boot,
+            runtime: Vec::new(),
+            files: BTreeMap::new(),
+            undeclared: BTreeMap::new(),
+            pending: BTreeMap::new(),
+            blocked: Vec::new(),
+            notes: BTreeSet::new(),
+        }
     }
 
     fn shown(status: &Status, width: usize) -> String {
@@ -318,6 +336,28 @@ Vault rbw · 4 items      Dataset d
         let text =
             shown(&status(vec![line("a", empty(), Standing::Current), line("b", empty(), Standing::Current)]), 160);
         assert!(text.contains("  → secret.a, secret.b: fill it in the vault, or name"), "{text}");
+    }
+
+    #[test]
+    fn what_no_line_tells_keeps_all_from_being_up_to_date() {
+        let mut gone = status(vec![line("a", Standing::Current, Standing::Current)]);
+        let line_of = |text: &str| text.parse::<SecretName>().unwrap_or_else(|_| panic!("{text}"));
+        let Ok(file) = "secrets.yaml".parse() else { panic!("a file") };
+        gone.undeclared = BTreeMap::from([(file, BTreeSet::from([line_of("user/hashed-password")]))]);
+        let text = shown(&gone, 160);
+        let said = "- user/hashed-password: no longer declared, still in secrets.yaml; the next apply removes it\n";
+        assert!(text.contains(said), "{text}");
+        assert!(
+            text.ends_with(
+                "1 of 1 up to date. 1 no longer declared, and still in a file.\n  → reconcile plan says what an apply would do\n"
+            ),
+            "{text}"
+        );
+        let mut stuck = status(vec![line("a", Standing::Current, Standing::Current)]);
+        let by = Blocker::HostKeyUnverified;
+        stuck.blocked = vec![Blocked { address: Address::Host("vm".parse().unwrap_or_else(|_| panic!("a host"))), by }];
+        let text = shown(&stuck, 160);
+        assert!(text.ends_with("1 of 1 up to date. The next apply is blocked by host.vm.\n"), "{text}");
     }
 
     #[test]

@@ -117,3 +117,18 @@ fn what_a_host_can_decrypt_without_being_meant_to_is_told() {
     assert_eq!((overshared("vm"), overshared("web")), (Vec::new(), vec![name("a")]));
     assert_eq!(keys(&access, "secrets.yaml")[1].1.as_deref(), Some(recipient(OTHER_KEY).as_str()));
 }
+
+#[test]
+fn what_a_file_holds_beside_what_is_declared_is_told() {
+    let held = |manifest: &str| {
+        let mut world = World::settled(MANIFEST);
+        world.declare(manifest);
+        of(&world).files[&file("secrets.yaml")].undeclared.clone()
+    };
+    assert_eq!(held(MANIFEST), BTreeSet::new());
+    let gone = MANIFEST.replace("  b/c: {item: bc, delivery: {sops: {}}}\n", "");
+    assert_eq!(held(&gone), BTreeSet::from([Untrusted::new("b/c")]));
+    // Under another name it is declared still.
+    let renamed = MANIFEST.replace("  b/c:", "  d:").replace("secrets:\n", "moved: [{from: b/c, to: d}]\nsecrets:\n");
+    assert_eq!(held(&renamed), BTreeSet::new());
+}

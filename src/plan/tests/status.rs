@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::world::{MANIFEST, OTHER_KEY, World, file, host, name, recipient};
 use crate::actual::{Activation, FileState, IdentityState, InstalledState};
+use crate::address::KeyPath;
 use crate::digest::Digest;
 use crate::observation::{Cause, Observation};
 use crate::plan::{Blocker, BootLine, Difference, Reason, Standing, Status};
@@ -116,6 +117,32 @@ fn each_way_in_which_a_host_differs_is_told_of_the_secret() {
     let both = differs([Reason::HostBehind, Reason::HostDrifted { secrets: absent }]);
     assert_eq!(line(&status, "a").on_host, both);
     assert_eq!(line(&status, "b/c").on_host, differs([Reason::HostBehind]));
+}
+
+#[test]
+fn what_is_no_longer_declared_or_is_of_somebody_else_is_told() {
+    let mut world = World::settled(MANIFEST);
+    world.declare(&MANIFEST.replace("  b/c: {item: bc, delivery: {sops: {}}}\n", ""));
+    let status = world.status();
+    assert_eq!(status.undeclared, BTreeMap::from([(sops(), BTreeSet::from([name("b/c")]))]));
+    assert!(status.is_complete() && status.differs() && status.pending.is_empty(), "{status:#?}");
+    let mut world = World::settled(MANIFEST);
+    world.sops(&sops(), |sops| {
+        let theirs = sops.leaves.values().next().unwrap_or_else(|| panic!("it has keys")).clone();
+        sops.leaves.insert(KeyPath::new(["theirs"]), theirs);
+    });
+    let status = world.status();
+    assert!(matches!(status.blocked[..], [crate::plan::Blocked { by: Blocker::ForeignKey, .. }]), "{status:#?}");
+    assert!(!status.is_complete());
+}
+
+#[test]
+fn what_a_plan_changes_is_never_called_up_to_date() {
+    let mut world = World::settled(MANIFEST);
+    world.declare(&MANIFEST.replace("owner: m", "owner: root"));
+    let status = world.status();
+    let told: Vec<_> = status.pending.keys().map(ToString::to_string).collect();
+    assert!(told.contains(&"secret.a".to_owned()) && status.differs(), "{status:#?}");
 }
 
 #[test]

@@ -23,12 +23,26 @@ pub(super) fn sum(status: &Status) -> String {
             parts.push(format!("{} {what}", count(mark)));
         }
     }
-    let text = format!("{}.", parts.join(", "));
-    match status.files.len() {
-        0 => text,
-        1 => format!("{text} 1 file of the dataset differs."),
-        files => format!("{text} {files} files of the dataset differ."),
+    let mut sentences = vec![parts.join(", ")];
+    let undeclared: usize = status.undeclared.values().map(std::collections::BTreeSet::len).sum();
+    if undeclared > 0 {
+        sentences.push(format!("{undeclared} no longer declared, and still in a file"));
     }
+    match status.pending.len() {
+        0 => {}
+        1 => sentences.push("1 other change".to_owned()),
+        changes => sentences.push(format!("{changes} other changes")),
+    }
+    match status.files.len() {
+        0 => {}
+        1 => sentences.push("1 file of the dataset differs".to_owned()),
+        files => sentences.push(format!("{files} files of the dataset differ")),
+    }
+    if !status.blocked.is_empty() {
+        let by: Vec<String> = status.blocked.iter().map(|blocked| blocked.address.to_string()).collect();
+        sentences.push(format!("The next apply is blocked by {}", by.join(", ")));
+    }
+    format!("{}.", sentences.join(". "))
 }
 
 /// What to do next, each once; what stands above with its host or file is not said again.
