@@ -17,6 +17,8 @@ fn main() {
         trial("what_is_no_longer_declared_is_told_until_it_is_gone", no_longer_declared),
         trial("a_key_of_somebody_else_is_told_and_exits_as_the_plan_does", foreign),
         trial("advice_on_a_broken_file_can_be_typed", broken_file),
+        trial("a_host_whose_key_is_refused_is_well_nowhere", refused_key),
+        peers::trial("a_host_that_is_not_reached_is_named_as_such_with_what_to_try", &["ssh"], unreachable),
     ];
     libtest_mimic::run(&arguments, trials).exit();
 }
@@ -84,5 +86,40 @@ fn broken_file() -> Outcome {
     assert_eq!(status.out.matches("--replace").count(), 1, "{}", status.out);
     place.run("apply --auto-approve --replace file.secrets.yaml").ended(0)?;
     place.run("status --detailed-exitcode").ended(0)?;
+    Ok(())
+}
+
+fn refused_key() -> Outcome {
+    let place = applied()?;
+    let key = place.repository.join("key.txt");
+    let lost = fs::read_to_string(&key)?;
+    let (other, _) = reconcile::sops::Identities::generate();
+    for (text, words) in [(Some(&*other), "not the accepted"), (None, "it has no age key any more")] {
+        match text {
+            Some(text) => fs::write(&key, text)?,
+            None => fs::remove_file(&key)?,
+        }
+        for command in ["plan", "status", "doctor"] {
+            let ran = place.run(command).ended(1)?;
+            ran.says(&[words, "--accept-recipient host.here"])?.hides(&["✓ host here", "All 2", "the first apply"])?;
+        }
+        place.run("status").says(&["The next apply is blocked by host.here"])?;
+    }
+    fs::write(&key, lost)?;
+    place.run("doctor").ended(0)?.says(&["✓ host here"])?;
+    Ok(())
+}
+
+fn unreachable() -> Outcome {
+    // A port of this machine that nobody listens on.
+    let port = std::net::TcpListener::bind("127.0.0.1:0")?.local_addr()?.port();
+    let here = "local: {}, age_key_file: key.txt";
+    let ssh = format!("ssh: {{to: m@127.0.0.1, port: {port}}}, age_key_file: /key.txt");
+    let place = Place::new(&MANIFEST.replace(here, &ssh).replace("symlink_path: secrets", "symlink_path: /secrets"));
+    fs::write(place.repository.join("vault.yaml"), "a: canary-a\nb: canary-b\n")?;
+    let words = "host.here: its age key was never accepted here, and cannot be read now: unreachable (";
+    place.run("plan").ended(1)?.says(&[words])?.hides(&["--accept-recipient"])?;
+    let advice = format!("→ start it, or see why: ssh -t -p {port} m@127.0.0.1 'true'");
+    place.run("doctor").ended(1)?.says(&["✗ host here", "unreachable (", &advice])?;
     Ok(())
 }

@@ -3,19 +3,23 @@
 use std::collections::BTreeSet;
 use std::process::ExitCode;
 
-use crate::actual::IdentityState;
+use crate::actual::{HostState, IdentityState};
+use crate::address::{Address, HostName};
 use crate::cli::arguments::Global;
 use crate::cli::error::Error;
 use crate::cli::here::Here;
 use crate::cli::project::Project;
-use crate::cli::session::{Keep, Session};
+use crate::cli::session::{Keep, Planned, Session};
 use crate::cli::terminal::{Terminal, print};
 use crate::launch;
 use crate::manifest::{Host, Switch};
 use crate::observation::{Cause, Observation};
 use crate::observe::Observed;
+use crate::plan::{Blocked, Blocker};
 use crate::receipt::Receipt;
+use crate::render::blocker;
 use crate::state::Dataset;
+use crate::tools::ssh::Target;
 
 pub async fn run(global: &Global, terminal: &Terminal) -> Result<ExitCode, Error> {
     let project = Project::open(global)?;
@@ -36,7 +40,10 @@ pub async fn run(global: &Global, terminal: &Terminal) -> Result<ExitCode, Error
     // What is not to be built upon was told above, and a plan would only say it again.
     if session.receipt().is_ok() {
         match session.plan(&crate::plan::Wishes::default(), true).await {
-            Ok(planned) => checks.extend(seen(&session, &planned.observed)),
+            Ok(planned) => {
+                checks.extend(seen(&session, &planned.observed));
+                checks.extend(hosts(&project, &planned));
+            }
             Err(error) => checks.push(("fingerprint key".to_owned(), Err(wrong(error)))),
         }
     }
@@ -47,7 +54,7 @@ pub async fn run(global: &Global, terminal: &Terminal) -> Result<ExitCode, Error
     Ok(if fine { ExitCode::SUCCESS } else { ExitCode::FAILURE })
 }
 
-/// The vault and the hosts, as they answered.
+/// The vault, as it answered.
 fn seen(session: &Session<'_>, observed: &Observed) -> Vec<(String, Check)> {
     let facts = &observed.desired.vault;
     let vault = match (&session.vault, &observed.stale, facts.items) {
@@ -66,20 +73,46 @@ fn seen(session: &Session<'_>, observed: &Observed) -> Vec<(String, Check)> {
         };
         ("fingerprint key".to_owned(), check)
     }));
-    for (name, seen) in &observed.actual.hosts {
-        let check = match seen {
-            Observation::Unknown(cause) => Err(cause.clone()),
-            Observation::Known(state) => match &state.identity {
-                Observation::Known(IdentityState::Present(key)) => Ok(format!("answers, {}", key.short())),
-                Observation::Known(IdentityState::Absent) => {
-                    Ok("answers; its age key will be made by the first apply".to_owned())
-                }
-                Observation::Unknown(cause) => Err(cause.clone()),
-            },
-        };
-        checks.push((format!("host {name}"), check));
-    }
     checks.into_iter().map(|(what, check)| (what, check.map_err(with_next))).collect()
+}
+
+/// The hosts, as they answered, and as the plan takes what they said.
+fn hosts(project: &Project, planned: &Planned) -> Vec<(String, Check)> {
+    let check = |name: &HostName, seen: &Observation<HostState>| -> Check {
+        let state = match seen {
+            Observation::Known(state) => state,
+            Observation::Unknown(cause) => {
+                let (what, next) = with_next(cause.clone());
+                return Err((what, next.or_else(|| by_hand(project, name, cause))));
+            }
+        };
+        let blocked = planned.plan.blocked.iter().find(|blocked| {
+            let told = matches!(blocked.by, Blocker::DependsOn { .. });
+            !told && matches!(&blocked.address, Address::Host(host) if host == name)
+        });
+        if let Some(Blocked { address, by }) = blocked {
+            return Err(blocker(&address.to_string(), by));
+        }
+        match &state.identity {
+            Observation::Known(IdentityState::Present(key)) => Ok(format!("answers, {}", key.short())),
+            Observation::Known(IdentityState::Absent) => {
+                Ok("answers; its age key will be made by the first apply".to_owned())
+            }
+            Observation::Unknown(cause) => Err(with_next(cause.clone())),
+        }
+    };
+    let seen = planned.observed.actual.hosts.iter();
+    seen.map(|(name, seen)| (format!("host {name}"), check(name, seen))).collect()
+}
+
+/// The ssh that shows why a host is not reached.
+fn by_hand(project: &Project, name: &HostName, cause: &Cause) -> Option<String> {
+    let unreachable = matches!(cause, Cause::HostUnreachable { .. });
+    let host = project.manifest().hosts.get(name).filter(|_| unreachable)?;
+    match Target::of(&host.access, &project.surroundings).ok()? {
+        Target::Local => None,
+        target @ Target::Ssh { .. } => Some(format!("start it, or see why: {}", target.by_hand("true"))),
+    }
 }
 
 /// What is fine, or what is wrong and what to do about it.

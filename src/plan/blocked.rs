@@ -34,7 +34,12 @@ pub enum Blocker {
         seen: KeySeen,
     },
     /// The key of a host was never accepted and cannot be read now: a file alone is not believed.
-    HostKeyUnverified,
+    HostKeyUnverified {
+        /// Why not; `None` when the host was seen, and has none.
+        cause: Option<Cause>,
+        /// The one in the dataset, which `--accept-recipient` would take: only where nobody but root sees the host's own.
+        offered: Option<Recipient>,
+    },
     /// The sops file is broken: `--replace` writes it anew.
     FileBroken {
         /// What is wrong with it.

@@ -85,27 +85,34 @@ fn seen_key(inputs: Inputs<'_>, name: &HostName, host: &Host) -> Trust {
         (Some(key), Some(Ok(IdentityState::Present(seen)))) => changed(key, Some(seen.clone()), KeySeen::OnHost),
         (Some(key), Some(Ok(IdentityState::Absent))) if !consent => changed(key, None, KeySeen::OnHost),
         (_, Some(Ok(IdentityState::Absent))) if host.recipient == RecipientSource::SshHostKey => {
-            Trust::Blocked(Blocker::HostKeyUnverified)
+            Trust::Blocked(Blocker::HostKeyUnverified { cause: None, offered: None })
         }
         (_, Some(Ok(IdentityState::Absent))) => Trust::MadeByApply,
         (recorded, unseen) => {
-            let needs_root = matches!(unseen, Some(Err(Cause::NeedsRoot { .. })));
-            unverified(recorded, in_dataset(inputs, host), consent && needs_root)
+            let cause = match unseen {
+                Some(Err(cause)) => Some(cause),
+                _ => inputs.actual.hosts.get(name).and_then(Observation::cause),
+            };
+            unverified(recorded, in_dataset(inputs, host), consent, cause.unwrap_or(&Cause::NotLookedAt))
         }
     }
 }
 
 /// The host could not be asked: the accepted key counts while the dataset does not contradict it.
-fn unverified(accepted: Option<&Recipient>, in_dataset: Option<Recipient>, consent: bool) -> Trust {
+fn unverified(accepted: Option<&Recipient>, in_dataset: Option<Recipient>, consent: bool, cause: &Cause) -> Trust {
+    let needs_root = matches!(cause, Cause::NeedsRoot { .. });
     match (accepted, in_dataset) {
-        (_, Some(offered)) if consent => Trust::Key(offered),
+        (_, Some(offered)) if consent && needs_root => Trust::Key(offered),
         (Some(accepted), Some(offered)) if offered != *accepted => Trust::Blocked(Blocker::HostKeyChanged {
             accepted: accepted.clone(),
             offered: Some(offered),
             seen: KeySeen::InDataset,
         }),
         (Some(accepted), _) => Trust::Key(accepted.clone()),
-        (None, _) => Trust::Blocked(Blocker::HostKeyUnverified),
+        (None, offered) => Trust::Blocked(Blocker::HostKeyUnverified {
+            cause: Some(cause.clone()),
+            offered: offered.filter(|_| needs_root),
+        }),
     }
 }
 

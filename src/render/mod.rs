@@ -14,6 +14,7 @@ pub use plan::{Context, ago, cost_text, drift_text, plan_text};
 pub use report::{end_of_apply, outcome_line};
 pub use status::status_text;
 pub use steps::{step_label, step_text};
+pub use words::blocker;
 
 use anstyle::{AnsiColor, Style as Ansi};
 

@@ -354,7 +354,7 @@ Vault rbw · 4 items      Dataset d
             "{text}"
         );
         let mut stuck = status(vec![line("a", Standing::Current, Standing::Current)]);
-        let by = Blocker::HostKeyUnverified;
+        let by = Blocker::HostKeyUnverified { cause: None, offered: None };
         stuck.blocked = vec![Blocked { address: Address::Host("vm".parse().unwrap_or_else(|_| panic!("a host"))), by }];
         let text = shown(&stuck, 160);
         assert!(text.ends_with("1 of 1 up to date. The next apply is blocked by host.vm.\n"), "{text}");

@@ -150,6 +150,7 @@ fn each_reason_is_a_sentence() {
 fn each_blocker_says_the_way_out() {
     let changed =
         |offered: Option<&str>, seen| Blocker::HostKeyChanged { accepted: key(KEY), offered: offered.map(key), seen };
+    let unverified = |cause, offered| Blocker::HostKeyUnverified { cause: Some(cause), offered };
     let untrusted = |text: &str| Untrusted::new(text);
     let host = || parsed("vm");
     let unknown = [
@@ -175,7 +176,13 @@ fn each_blocker_says_the_way_out() {
         ("host-key-gone", "host.vm", changed(None, KeySeen::OnHost)),
         ("host-key-in-dataset", "host.vm", changed(Some(OTHER_KEY), KeySeen::InDataset)),
         ("host-key-in-manifest", "host.vm", changed(Some(OTHER_KEY), KeySeen::InManifest)),
-        ("host-key-unverified", "host.vm", Blocker::HostKeyUnverified),
+        ("host-key-unverified", "host.vm", unverified(Cause::NeedsRoot { host: host() }, Some(key(OTHER_KEY)))),
+        (
+            "host-key-unreachable",
+            "host.vm",
+            unverified(Cause::HostUnreachable { host: host(), detail: untrusted("its name is not known") }, None),
+        ),
+        ("host-key-none", "host.vm", Blocker::HostKeyUnverified { cause: None, offered: None }),
         (
             "file-broken",
             "file.secrets.yaml",

@@ -1,5 +1,6 @@
 //! Reasons, blockers and notes as sentences, each with what can be done about it.
 
+use crate::observation::Cause;
 use crate::plan::{Action, Blocker, Details, KeySeen, Note, Reason};
 
 /// Why something changes, after a colon.
@@ -82,7 +83,8 @@ pub(super) fn action(action: Action, details: &Details) -> &'static str {
 }
 
 /// What blocks, and the way out.
-pub(super) fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
+#[must_use]
+pub fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
     match by {
         Blocker::Unknown(cause) => (cause.to_string(), cause.next()),
         Blocker::ForeignKey => (
@@ -115,13 +117,22 @@ pub(super) fn blocker(address: &str, by: &Blocker) -> (String, Option<String>) {
             };
             (what, Some(next))
         }
-        Blocker::HostKeyUnverified => (
-            "its age key was never accepted here, and cannot be read from it now".to_owned(),
-            Some(format!(
-                "let it be read (start the host; `become: sudo`), or take the one in the dataset: \
-                 reconcile apply --accept-recipient {address}"
-            )),
+        Blocker::HostKeyUnverified { cause: None, .. } => (
+            "it has no key that a file could be encrypted to".to_owned(),
+            Some("make its ssh host key there, as root: ssh-keygen -A".to_owned()),
         ),
+        Blocker::HostKeyUnverified { cause: Some(cause), offered } => {
+            let accept =
+                format!("where you know it, take {{}} of the dataset: reconcile apply --accept-recipient {address}");
+            let accept = offered.as_ref().map(|key| accept.replace("{}", &key.short()));
+            let read = match cause {
+                Cause::HostUnreachable { .. } => Some("start it, or see to it that ssh reaches it".to_owned()),
+                cause => cause.next(),
+            };
+            let nexts: Vec<String> = read.into_iter().chain(accept).collect();
+            let next = (!nexts.is_empty()).then(|| nexts.join("; "));
+            (format!("its age key was never accepted here, and cannot be read now: {cause}"), next)
+        }
         Blocker::FileBroken { problem } => {
             (problem.printable(), Some(format!("restore it, or write it anew: reconcile apply --replace {address}")))
         }

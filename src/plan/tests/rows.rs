@@ -415,6 +415,27 @@ fn a_key_in_the_dataset_alone_is_not_believed() {
 }
 
 #[test]
+fn a_key_that_was_never_accepted_and_cannot_be_read_says_why() {
+    let mut world = World::new(MANIFEST);
+    let content = format!("{OTHER_KEY}\n").into_bytes();
+    let offered = FileState::Public { digest: Digest::of(&content), content };
+    world.actual.files.insert(file("vm-age-pubkey"), Observation::Known(offered));
+    let gone = Cause::HostUnreachable { host: host("vm"), detail: Untrusted::new("its name is not known") };
+    world.actual.hosts.insert(host("vm"), Observation::Unknown(gone.clone()));
+    // What the dataset offers would not be taken now: it is not offered.
+    let by = Blocker::HostKeyUnverified { cause: Some(gone), offered: None };
+    assert_eq!(blocker(&world.plan(), &Address::Host(host("vm"))), by);
+    let root = || Cause::NeedsRoot { host: host("vm") };
+    let seen = World::new(MANIFEST).actual.hosts;
+    world.actual.hosts = seen;
+    world.on(&host("vm"), |state| state.identity = Observation::Unknown(root()));
+    let unverified = |offered| Blocker::HostKeyUnverified { cause: Some(root()), offered };
+    assert_eq!(blocker(&world.plan(), &Address::Host(host("vm"))), unverified(Some(recipient(OTHER_KEY))));
+    world.actual.files.insert(file("vm-age-pubkey"), Observation::Known(FileState::Absent));
+    assert_eq!(blocker(&world.plan(), &Address::Host(host("vm"))), unverified(None));
+}
+
+#[test]
 fn a_host_without_identity_gets_one_first() {
     let mut world = World::new(MANIFEST);
     world.on(&host("vm"), |state| state.identity = Observation::Known(IdentityState::Absent));
