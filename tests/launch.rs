@@ -162,7 +162,10 @@ fn wrong() -> Outcome {
         ),
         (&["empty", "--", "gh"], "gh not started: secret.empty: the item \"empty\" is empty there"),
         (&["github-token", "db/prod", "--", "gh"], "no item is called \"db/prod\""),
-        (&["no-such", "--", "gh"], "gh not started: the manifest declares no secret no-such (reconcile list --manifest /"),
+        (
+            &["no-such", "--", "gh"],
+            "gh not started: the manifest declares no secret no-such (reconcile list --manifest /",
+        ),
         (&["--command", "glab", "--"], "glab not started: no secret of the manifest has glab among its `commands`"),
         (&["--with-command", "with-amp", "--", "gh"], "among its `with_command`"),
         (&["github-token", "--"], "nothing to run"),

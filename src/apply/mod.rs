@@ -39,6 +39,8 @@ use self::collect::Collected;
 
 /// How many hosts are looked at together, so that many hundreds do not exhaust this machine.
 const LOOKS_AT_ONCE: usize = 64;
+/// How long a signal takes at most from the terminal to us.
+const HEARING: Duration = Duration::from_millis(200);
 
 /// What an apply works on: the site, what was seen of it when the plan was made, and what is kept.
 pub struct Apply<'a> {
@@ -219,7 +221,13 @@ async fn one(running: &Running<'_>, number: usize, step: &Step, ahead: Result<Ah
             let began = Instant::now();
             match carry_out(running, number, step, ahead).await {
                 Ok(result) => Outcome::Done { took: began.elapsed(), result },
-                Err(failure) => failed(&failure),
+                Err(failure) => {
+                    // At the terminal an interrupt reaches the switch and us: it is heard before another one begins.
+                    if running.terminal && matches!(step, Step::Switch(_)) {
+                        tokio::time::sleep(HEARING).await;
+                    }
+                    failed(&failure)
+                }
             }
         }
         Err(outcome) => outcome,
