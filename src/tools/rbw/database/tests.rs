@@ -1,3 +1,5 @@
+//! What the database tells without a key: which edit changes which revision, what is no database, and where it is.
+
 use super::*;
 
 const ENTRIES: &str = r#"[
