@@ -261,6 +261,14 @@ fn rotated() -> Outcome {
 
 fn organisation() -> Outcome {
     let scene = Scene::settled()?;
+    // Of an organisation whose key the agent does not have yet: its name may be any, and ours are found all the same.
+    let same_name = scene.server.share(Item::login("db/prod", "team", "not this"));
+    scene.plan("").ended(0)?.says(&["No changes."])?;
+    scene.account.lock();
+    scene.plan("").ended(1)?.says(&["items were added or renamed"])?.hides(&["No changes."])?;
+    scene.account.unlock();
+    scene.refuses(&["2 items are called \"db/prod\""])?;
+    scene.server.remove(&same_name);
     scene.server.share(Item::login("shared", "team", "ours").notes("their notes"));
     scene.place.edit_manifest("item: db/prod", "item: {name: shared, user: team}");
     scene.account.sync();

@@ -179,6 +179,8 @@ impl Agent {
             Ok(Response::Decrypt(text)) => Ok(Ok(text)),
             Ok(Response::Ack) => Err(Fault::Strange("it answered something else".to_owned())),
             Err(Fault::Undecrypted(why)) => Ok(Err(why)),
+            // Keys of organisations come with an unlock: one that was joined since has none.
+            Err(Fault::Locked) if one.organisation.is_some() => Ok(Err("no key of its organisation".to_owned())),
             Err(fault) => Err(fault),
         }
     }

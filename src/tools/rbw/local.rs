@@ -58,7 +58,7 @@ impl Local {
             || Cause::ItemMissing { wanted: Untrusted::new(wanted.name.as_deref().unwrap_or(id)), similar: Vec::new() };
         let entry = self.entry_of(id, wanted).ok_or_else(missing);
         Some(entry.and_then(|entry| {
-            self.find(&self.listing(Names { entries: vec![entry], unreadable: 0 }), &by_id(id, wanted))
+            self.find(&self.listing(Names { entries: vec![entry], ..Names::default() }), &by_id(id, wanted))
         }))
     }
 
@@ -86,7 +86,7 @@ impl Local {
         let remembered = memory.id(wanted).filter(|id| !fresh.contains(id));
         let mut entries: Vec<Entry> = new.entries.clone();
         entries.extend(remembered.and_then(|id| self.entry_of(id, wanted)));
-        self.find(&self.listing(Names { entries, unreadable: new.unreadable }), wanted)
+        self.find(&self.listing(Names { entries, unreadable: new.unreadable, ..Names::default() }), wanted)
     }
 
     /// The items that are meant, with the revisions of their fields.
@@ -117,10 +117,10 @@ impl Local {
                 revisions: Revisions::default(),
             }
         };
-        self.listing(Names { entries: listed.into_iter().map(entry).collect(), unreadable: 0 })
+        self.listing(Names { entries: listed.into_iter().map(entry).collect(), ..Names::default() })
     }
 
-    pub(super) fn listing(&self, Names { entries, unreadable }: Names) -> Listing {
+    pub(super) fn listing(&self, Names { entries, unreadable, .. }: Names) -> Listing {
         let synced = self.database.as_ref().and_then(|database| database.synced);
         Listing { kind: "rbw", account: self.account.text(), synced, entries, unreadable }
     }

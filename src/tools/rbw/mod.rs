@@ -234,19 +234,22 @@ impl Rbw {
                 let find = |asked: &ItemRef| local.find_among_new(&names, &fresh, memory, asked);
                 let mut found: Vec<_> = asked.iter().map(find).collect();
                 if found.iter().take(wanted.len()).all(Result::is_ok) {
-                    self.remember(local, &asked, &found);
+                    self.remember(local, &asked, &found, &names.keyless);
                     found.truncate(wanted.len());
                     return Ok(found);
                 }
             }
         }
-        let listing = match self.names(local, None, Some(&asked)).await? {
-            Some(names) => local.listing(names),
-            None => self.printed_list(local).await?,
+        let (listing, keyless) = match self.names(local, None, Some(&asked)).await? {
+            Some(mut names) => {
+                let keyless = std::mem::take(&mut names.keyless);
+                (local.listing(names), keyless)
+            }
+            None => (self.printed_list(local).await?, BTreeSet::new()),
         };
         let mut found = local.find_all(&listing, &asked);
         if self.is_direct() || local.is_whole_again() {
-            self.remember(local, &asked, &found);
+            self.remember(local, &asked, &found, &keyless);
         }
         found.truncate(wanted.len());
         Ok(found)
@@ -342,10 +345,13 @@ impl Rbw {
         Ok(Local { account, place, database })
     }
 
-    /// Keeps what names stood for.
-    fn remember(&self, local: &Local, asked: &[ItemRef], found: &[Result<Item, Cause>]) {
+    /// Keeps what names stood for, among all entries but those in `keyless`: once these are readable, one may be called
+    /// the same.
+    fn remember(&self, local: &Local, asked: &[ItemRef], found: &[Result<Item, Cause>], keyless: &BTreeSet<String>) {
         let (Some(place), Some(database)) = (&local.place, &local.database) else { return };
-        let mut memory = Memory::among(names::namings(database).values());
+        let namings = names::namings(database);
+        let read = namings.iter().filter(|(id, _)| !keyless.contains(**id)).map(|(_, naming)| naming);
+        let mut memory = Memory::among(read);
         for (asked, found) in asked.iter().zip(found).filter(|(asked, _)| !asked.is_id_alone()) {
             if let Ok(item) = found {
                 memory.add(asked, item.identity.id.as_is());

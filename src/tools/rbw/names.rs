@@ -22,6 +22,8 @@ pub(super) struct Names {
     pub(super) entries: Vec<Entry>,
     /// How many have a name that the agent could not decrypt.
     pub(super) unreadable: usize,
+    /// Those of them that an unlock may make readable: they are of an organisation.
+    pub(super) keyless: BTreeSet<String>,
 }
 
 /// Decrypts the names of all entries, or of those in `only`; users and folders of those that one of `asked` may mean, or
@@ -38,6 +40,9 @@ pub(super) async fn decrypt(
     let named: Vec<(&String, &Sealed, Zeroizing<String>)> =
         sealed.iter().zip(decrypted).filter_map(|((id, sealed), name)| Some((*id, *sealed, name.ok()?))).collect();
     let unreadable = sealed.len() - named.len();
+    let readable: BTreeSet<&String> = named.iter().map(|(id, ..)| *id).collect();
+    let keyless = sealed.iter().filter(|(id, sealed)| sealed.organisation.is_some() && !readable.contains(id));
+    let keyless = keyless.map(|(id, _)| (*id).clone()).collect();
     let meant = |name: &str| match asked {
         None => true,
         Some(asked) => asked
@@ -55,7 +60,7 @@ pub(super) async fn decrypt(
         reprompt: sealed.reprompt,
         revisions: Revisions::default(),
     };
-    Ok(Names { entries: named.iter().map(entry).collect(), unreadable })
+    Ok(Names { entries: named.iter().map(entry).collect(), unreadable, keyless })
 }
 
 /// The users and folders of entries, by their ciphertexts. What cannot be decrypted is left out.
