@@ -17,11 +17,12 @@ use crate::manifest::{ItemField, Surroundings};
 
 use super::agent::Ciphertext;
 
-/// rbw does not replace its database at once: what was cut off is read again.
-const TRIES: u32 = 5;
-const PAUSE: Duration = Duration::from_millis(100);
+/// rbw does not replace its database at once: what was cut off is read again, often enough to find a moment between two
+/// syncs that follow each other.
+const TRIES: u32 = 60;
+const PAUSE: Duration = Duration::from_millis(23);
 /// What was written later than this ago is read twice: a file system's clock may be as coarse as that.
-const SETTLED: Duration = Duration::from_millis(20);
+const SETTLED: Duration = Duration::from_millis(10);
 
 /// The account that rbw is configured for.
 #[derive(Debug, Clone, PartialEq, Eq)]
